@@ -1,0 +1,108 @@
+// Package actions translates between Velero and the rules and the graph. It decides nothing itself, and no other package
+// but main knows Velero.
+package actions
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/sirupsen/logrus"
+	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
+	"github.com/vmware-tanzu/velero/pkg/plugin/velero"
+	"github.com/vmware-tanzu/velero/pkg/util/boolptr"
+	"github.com/vmware-tanzu/velero/pkg/util/collections"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"velero-plugin-for-kubevirt/pkg/kubevirt"
+	"velero-plugin-for-kubevirt/pkg/object"
+	"velero-plugin-for-kubevirt/pkg/rules"
+)
+
+// kubevirtPods selects the pods of VMs, so that Velero does not call the plugin for any other.
+var kubevirtPods = velero.ResourceSelector{
+	IncludedResources: []string{kubevirt.Pods.String()},
+	LabelSelector:     kubevirt.PodRoleLabel + " in (" + kubevirt.LauncherRole + "," + kubevirt.HotplugRole + ")",
+}
+
+func resources(list ...schema.GroupResource) velero.ResourceSelector {
+	var names []string
+	for _, resource := range list {
+		names = append(names, resource.String())
+	}
+	return velero.ResourceSelector{IncludedResources: names}
+}
+
+// An item is what Velero handed over.
+type item struct {
+	kubevirt.ID
+	kind string
+	obj  map[string]any
+}
+
+func newItem(obj map[string]any) (item, error) {
+	apiVersion, _ := obj["apiVersion"].(string)
+	kind, _ := obj["kind"].(string)
+	resource, known := kubevirt.ResourceOf(apiVersion, kind)
+	if !known {
+		return item{}, fmt.Errorf("no rules for an item of apiVersion %q, kind %q", apiVersion, kind)
+	}
+	id := kubevirt.ID{GroupResource: resource, Namespace: object.Namespace(obj), Name: object.Name(obj)}
+	return item{ID: id, kind: kind, obj: obj}, nil
+}
+
+// failed says what went wrong with which item.
+func (i item) failed(doing string, err error) error {
+	return fmt.Errorf("%s %s %s/%s: %w", doing, i.kind, i.Namespace, i.Name, err)
+}
+
+// logApplied writes one line per decision: a constant message, and what varies as fields.
+func logApplied(log logrus.FieldLogger, i item, applied []rules.Applied) {
+	for _, a := range applied {
+		log := log.WithFields(logrus.Fields{"rule": a.Rule, "item": i.ID.String()})
+		for _, change := range a.Changes {
+			log.WithField("path", change.Path).Info(change.What)
+		}
+		if a.LeaveOut != "" {
+			log.WithField("reason", a.LeaveOut).Info("left out of the restore")
+		}
+	}
+}
+
+func toVelero(ids []kubevirt.ID) []velero.ResourceIdentifier {
+	var identifiers []velero.ResourceIdentifier
+	for _, id := range ids {
+		identifiers = append(identifiers, velero.ResourceIdentifier{GroupResource: id.GroupResource, Namespace: id.Namespace, Name: id.Name})
+	}
+	return identifiers
+}
+
+// admits tells whether the backup's filters let an additional item in, as Velero will decide it (Velero 1.18.1,
+// pkg/backup/item_backupper.go, itemInclusionChecks). Resources in a filter may be written with or without their group.
+// Cluster-scoped ones are wanted only by a backup that asks for cluster resources: a VM without its own namespace's
+// restore must not bring objects that every namespace shares.
+func admits(spec velerov1.BackupSpec, id kubevirt.ID) bool {
+	included, excluded := spec.IncludedResources, spec.ExcludedResources
+	if id.Namespace == "" {
+		if !boolptr.IsSetToTrue(spec.IncludeClusterResources) && len(spec.IncludedClusterScopedResources) == 0 {
+			return false
+		}
+		included = append(included, spec.IncludedClusterScopedResources...)
+		excluded = append(excluded, spec.ExcludedClusterScopedResources...)
+	} else {
+		included = append(included, spec.IncludedNamespaceScopedResources...)
+		excluded = append(excluded, spec.ExcludedNamespaceScopedResources...)
+		if !collections.NewIncludesExcludes().Includes(spec.IncludedNamespaces...).Excludes(spec.ExcludedNamespaces...).ShouldInclude(id.Namespace) {
+			return false
+		}
+	}
+	return (len(included) == 0 || names(included, id.GroupResource)) && !names(excluded, id.GroupResource)
+}
+
+func names(filter []string, resource schema.GroupResource) bool {
+	for _, name := range filter {
+		if name == "*" || strings.EqualFold(name, resource.String()) || strings.EqualFold(name, resource.Resource) {
+			return true
+		}
+	}
+	return false
+}

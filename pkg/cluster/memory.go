@@ -1,0 +1,45 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"velero-plugin-for-kubevirt/pkg/graph"
+)
+
+// Memory reads from objects at hand, such as those of a file.
+type Memory map[schema.GroupResource][]*unstructured.Unstructured
+
+// List returns the metadata of the objects that query selects, as an API server would: of the fields, metadata.name,
+// metadata.namespace and status.phase can be selected.
+func (m Memory) List(_ context.Context, query graph.Query) ([]metav1.PartialObjectMetadata, error) {
+	byLabel, err := labels.Parse(query.Labels)
+	if err != nil {
+		return nil, fmt.Errorf("selecting %s by label: %w", query.GroupResource, err)
+	}
+	byField, err := fields.ParseSelector(query.Fields)
+	if err != nil {
+		return nil, fmt.Errorf("selecting %s by field: %w", query.GroupResource, err)
+	}
+	var items []metav1.PartialObjectMetadata
+	for _, obj := range m[query.GroupResource] {
+		phase, _, _ := unstructured.NestedString(obj.Object, "status", "phase")
+		selectable := fields.Set{"metadata.name": obj.GetName(), "metadata.namespace": obj.GetNamespace(), "status.phase": phase}
+		if obj.GetNamespace() != query.Namespace || !byLabel.Matches(labels.Set(obj.GetLabels())) || !byField.Matches(selectable) {
+			continue
+		}
+		var item metav1.PartialObjectMetadata
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(obj.Object, &item); err != nil {
+			return nil, fmt.Errorf("reading the metadata of %s %s/%s: %w", query.GroupResource, obj.GetNamespace(), obj.GetName(), err)
+		}
+		items = append(items, item)
+	}
+	return items, nil
+}

@@ -1,0 +1,60 @@
+package kubevirt
+
+import (
+	virtv1 "kubevirt.io/api/core/v1"
+	cdi "kubevirt.io/containerized-data-importer-api/pkg/apis/core"
+	cdiv1 "kubevirt.io/containerized-data-importer-api/pkg/apis/core/v1beta1"
+)
+
+// Labels that KubeVirt sets and the plugin reads.
+const (
+	// PodRoleLabel tells what a pod of KubeVirt is for.
+	PodRoleLabel = virtv1.AppLabel
+	// LauncherRole is PodRoleLabel's value on a virt-launcher pod (KubeVirt 1.9.0, pkg/virt-controller/services/template.go).
+	LauncherRole = "virt-launcher"
+	// HotplugRole is PodRoleLabel's value on a pod that attaches a hotplugged disk (same file).
+	HotplugRole = "hotplug-disk"
+	// CreatedByLabel holds, on a launcher pod, the UID of its VirtualMachineInstance.
+	CreatedByLabel = virtv1.CreatedByLabel
+	// PersistentStateLabel holds, on a backend-storage PVC (vTPM, EFI variables), the name of its VirtualMachineInstance
+	// (KubeVirt 1.9.0, pkg/storage/backend-storage/backend-storage.go; set since 1.4).
+	PersistentStateLabel = "persistent-state-for"
+)
+
+// RuntimeLabels describe where and by whom a VirtualMachineInstance is running. KubeVirt's webhook rejects the creation
+// of one that carries a reserved label among them (KubeVirt 1.9.0,
+// pkg/virt-api/webhooks/validating-webhook/admitters/vmi-create-admitter.go); the last is only stale.
+var RuntimeLabels = []string{
+	virtv1.CreatedByLabel,
+	virtv1.MigrationJobLabel,
+	virtv1.NodeNameLabel,
+	virtv1.MigrationTargetNodeNameLabel,
+	virtv1.NodeSchedulable,
+	virtv1.InstallStrategyLabel,
+	virtv1.OutdatedLauncherImageLabel,
+}
+
+// Annotations of CDI (1.65.0, pkg/controller/common/util.go unless exported by its API).
+const (
+	// PrePopulated on a DataVolume: its PVC comes from elsewhere, create none.
+	PrePopulated = cdiv1.AnnPrePopulated
+	// PopulatedFor on a PVC: it holds the finished data of the DataVolume of this name.
+	PopulatedFor = cdi.GroupName + "/storage.populatedFor"
+	// PodPhase on a PVC: the phase of the pod that last worked on it.
+	PodPhase = cdi.GroupName + "/storage.pod.phase"
+	// ImportEndpoint and ImportSource on a PVC: an importer pod is to write into it.
+	ImportEndpoint = cdi.GroupName + "/storage.import.endpoint"
+	ImportSource   = cdi.GroupName + "/storage.import.source"
+	// UploadTarget on a PVC: an upload pod is to write into it.
+	UploadTarget = cdi.GroupName + "/storage.upload.target"
+	// CloneRequest on a PVC: a clone pod is to write into it; CloneOf: the clone is complete.
+	CloneRequest = "k8s.io/CloneRequest"
+	CloneOf      = "k8s.io/CloneOf"
+	// CurrentCheckpoint on a PVC: an import in several stages; CheckpointsDone: its last stage is in.
+	CurrentCheckpoint = cdi.GroupName + "/storage.checkpoint.current"
+	CheckpointsDone   = cdi.GroupName + "/storage.checkpoint.done"
+)
+
+// AdditionalItems is the plugin's own annotation on a backed-up VirtualMachine or VirtualMachineInstance: the additional
+// items that were in the cluster and admitted by the backup's filters, so that a restore asks for those and no others.
+const AdditionalItems = "velero.kubevirt.io/additional-items"

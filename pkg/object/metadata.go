@@ -1,0 +1,76 @@
+package object
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// Name returns metadata.name.
+func Name(obj map[string]any) string { return (&unstructured.Unstructured{Object: obj}).GetName() }
+
+// Namespace returns metadata.namespace.
+func Namespace(obj map[string]any) string {
+	return (&unstructured.Unstructured{Object: obj}).GetNamespace()
+}
+
+// UID returns metadata.uid.
+func UID(obj map[string]any) string {
+	return string((&unstructured.Unstructured{Object: obj}).GetUID())
+}
+
+// Label returns the value of a label, "" when it is not set.
+func Label(obj map[string]any, key string) string {
+	value, _ := entries(obj, "labels")[key].(string)
+	return value
+}
+
+// Annotation returns the value of an annotation, "" when it is not set.
+func Annotation(obj map[string]any, key string) string {
+	value, _ := entries(obj, "annotations")[key].(string)
+	return value
+}
+
+// HasAnnotation tells whether an annotation is set, be it to nothing.
+func HasAnnotation(obj map[string]any, key string) bool {
+	_, set := entries(obj, "annotations")[key]
+	return set
+}
+
+// SetAnnotation sets an annotation and tells whether that changed anything.
+func SetAnnotation(obj map[string]any, key, value string) (bool, error) {
+	if old, set := entries(obj, "annotations")[key]; set && old == value {
+		return false, nil
+	}
+	if _, err := Map(obj, "metadata.annotations"); err != nil {
+		return false, err
+	}
+	return true, unstructured.SetNestedField(obj, value, "metadata", "annotations", key)
+}
+
+// DeleteAnnotation removes an annotation and tells whether it was there.
+func DeleteAnnotation(obj map[string]any, key string) bool {
+	return deleteKey(entries(obj, "annotations"), key)
+}
+
+// DeleteLabel removes a label and tells whether it was there.
+func DeleteLabel(obj map[string]any, key string) bool {
+	return deleteKey(entries(obj, "labels"), key)
+}
+
+// entries does not go through unstructured's getters: they answer an empty map when any one value is not a string.
+func entries(obj map[string]any, field string) map[string]any {
+	metadata, _ := obj["metadata"].(map[string]any)
+	m, _ := metadata[field].(map[string]any)
+	return m
+}
+
+func deleteKey(m map[string]any, key string) bool {
+	_, found := m[key]
+	delete(m, key)
+	return found
+}
+
+// Owner returns the controller among the object's owner references, nil when it has none.
+func Owner(obj map[string]any) *metav1.OwnerReference {
+	return metav1.GetControllerOf(&unstructured.Unstructured{Object: obj})
+}

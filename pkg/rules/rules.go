@@ -1,0 +1,93 @@
+// Package rules holds what KubeVirt and CDI need done to an item when it is backed up or restored: one file, one rule.
+// A rule decides from what it is given; it touches no cluster, clock or logger.
+package rules
+
+import (
+	"fmt"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"velero-plugin-for-kubevirt/pkg/kubevirt"
+)
+
+// A Phase is when a rule applies.
+type Phase string
+
+// The phases, named after Velero's commands.
+const (
+	Backup  Phase = "backup"
+	Restore Phase = "restore"
+)
+
+// A Rule is one thing KubeVirt needs done to one kind of item.
+type Rule struct {
+	ID     string                 // "vm-revision-pin": in logs and README
+	Kinds  []schema.GroupResource // the items it is for
+	Phases []Phase
+	Why    string // one sentence, for people
+	// Apply edits obj in place and returns what it did. It must leave alone every field that it does not know.
+	Apply func(obj map[string]any, in Input) (Result, error)
+}
+
+// Input is what a rule may know besides the item.
+type Input struct {
+	Phase Phase
+	// Original is the item as it was in the cluster when it was backed up, with its status and owners. On restore the item
+	// itself has lost them: Velero has removed them before it calls a plugin (Velero 1.18.1, pkg/restore/restore.go,
+	// resetMetadataAndStatus).
+	Original map[string]any
+	// AdditionalItems are the objects the item refers to that will be in the backup (backup phase only).
+	AdditionalItems []kubevirt.ID
+}
+
+// Result is what a rule did to an item.
+type Result struct {
+	Changes  []Change
+	LeaveOut string // why the item must not be restored; empty to restore it
+}
+
+// A Change is one edit.
+type Change struct {
+	Path string // the field
+	What string // what was done to it, for people: a sentence without variable parts
+}
+
+// All lists the rules in the order in which they apply.
+var All = []Rule{
+	launcherPod,
+	vmiOwned,
+	vmiRuntimeLabels,
+	vmRevisionPin,
+	dvPopulated,
+	pvcPopulated,
+	additionalItems,
+}
+
+// Applied is one rule's result.
+type Applied struct {
+	Rule string
+	Result
+}
+
+// Run applies the rules for items of the given resource in in.Phase to obj, and returns the results of those that did
+// something. It stops at the first rule that leaves the item out. An error names the rule.
+func Run(resource schema.GroupResource, obj map[string]any, in Input) ([]Applied, error) {
+	var applied []Applied
+	for _, rule := range All {
+		if !slices.Contains(rule.Kinds, resource) || !slices.Contains(rule.Phases, in.Phase) {
+			continue
+		}
+		result, err := rule.Apply(obj, in)
+		if err != nil {
+			return nil, fmt.Errorf("rule %s: %w", rule.ID, err)
+		}
+		if len(result.Changes) > 0 || result.LeaveOut != "" {
+			applied = append(applied, Applied{Rule: rule.ID, Result: result})
+		}
+		if result.LeaveOut != "" {
+			break
+		}
+	}
+	return applied, nil
+}

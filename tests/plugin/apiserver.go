@@ -1,0 +1,132 @@
+// Package plugin drives the built binary the way Velero does: through Velero's own plugin client, over gRPC, with an API
+// server behind it that serves a scenario's objects.
+package plugin
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"velero-plugin-for-kubevirt/pkg/cluster"
+	"velero-plugin-for-kubevirt/pkg/graph"
+)
+
+// page is how many objects the API server returns at a time, whatever the limit asked for: few, so that a reader that does
+// not turn the page misses some.
+const page = 2
+
+// An apiServer answers lists of metadata, as the real one does, from objects in memory.
+type apiServer struct {
+	*httptest.Server
+	objects cluster.Memory
+	// failures are the status codes to answer, by resource. The resource of a status 404 is one that is not installed.
+	failures map[string]int
+
+	mu       sync.Mutex
+	requests []string // path and query of each request
+}
+
+func startAPIServer(t *testing.T, objects cluster.Memory) *apiServer {
+	s := &apiServer{objects: objects, failures: map[string]int{}}
+	s.Server = httptest.NewServer(s)
+	t.Cleanup(s.Close)
+	return s
+}
+
+// kubeconfig writes a kubeconfig for the server and returns its path.
+func (s *apiServer) kubeconfig(t *testing.T) string {
+	config := clientcmdapi.NewConfig()
+	config.Clusters["test"] = &clientcmdapi.Cluster{Server: s.URL}
+	config.Contexts["test"] = &clientcmdapi.Context{Cluster: "test"}
+	config.CurrentContext = "test"
+	path := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := clientcmd.WriteToFile(*config, path); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	s.requests = append(s.requests, r.URL.String())
+	s.mu.Unlock()
+	query, err := parse(r)
+	if err != nil {
+		fail(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	if code := s.failures[query.Resource]; code != 0 {
+		fail(w, code, "the test says so")
+		return
+	}
+	items, err := s.objects.List(r.Context(), query)
+	if err != nil {
+		fail(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	start, _ := strconv.Atoi(r.URL.Query().Get("continue"))
+	end := min(start+page, len(items))
+	list := metav1.PartialObjectMetadataList{TypeMeta: metav1.TypeMeta{APIVersion: "meta.k8s.io/v1", Kind: "PartialObjectMetadataList"}, Items: items[start:end]}
+	if end < len(items) {
+		list.Continue = strconv.Itoa(end)
+	}
+	send(w, http.StatusOK, list)
+}
+
+// parse reads /api/v1/namespaces/NS/R and /apis/G/V/namespaces/NS/R, and the same without a namespace.
+func parse(r *http.Request) (graph.Query, error) {
+	if !strings.Contains(r.Header.Get("Accept"), "as=PartialObjectMetadataList") {
+		return graph.Query{}, fmt.Errorf("the whole objects were asked for: Accept: %s", r.Header.Get("Accept"))
+	}
+	query := graph.Query{Labels: r.URL.Query().Get("labelSelector"), Fields: r.URL.Query().Get("fieldSelector")}
+	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
+	group := ""
+	switch {
+	case parts[0] == "apis" && len(parts) > 3:
+		group, parts = parts[1], parts[3:]
+	case parts[0] == "api" && len(parts) > 2:
+		parts = parts[2:]
+	default:
+		return query, fmt.Errorf("no resource in %s", r.URL.Path)
+	}
+	if parts[0] == "namespaces" && len(parts) == 3 {
+		query.Namespace, parts = parts[1], parts[2:]
+	}
+	if len(parts) != 1 {
+		return query, fmt.Errorf("not a list: %s", r.URL.Path)
+	}
+	query.GroupResource = schema.GroupResource{Group: group, Resource: parts[0]}
+	return query, nil
+}
+
+func fail(w http.ResponseWriter, code int, message string) {
+	send(w, code, metav1.Status{
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"},
+		Status:   metav1.StatusFailure, Code: int32(code), Message: message, Reason: reasons[code],
+	})
+}
+
+var reasons = map[int]metav1.StatusReason{
+	http.StatusForbidden: metav1.StatusReasonForbidden,
+	http.StatusNotFound:  metav1.StatusReasonNotFound,
+}
+
+func send(w http.ResponseWriter, code int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	if err := json.NewEncoder(w).Encode(body); err != nil {
+		fmt.Fprintln(os.Stderr, "the test's API server:", err)
+	}
+}

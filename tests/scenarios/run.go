@@ -1,0 +1,125 @@
+package scenarios
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/sirupsen/logrus"
+	"github.com/vmware-tanzu/velero/pkg/plugin/velero"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	kyaml "sigs.k8s.io/yaml"
+)
+
+// A Plugin answers requests: the actions in this process, or the built binary.
+type Plugin interface {
+	// Call hands over an item, which the plugin may edit, and for a restore the item as it is in the backup.
+	Call(request Request, item, fromBackup *unstructured.Unstructured) (Reply, error)
+}
+
+// A Reply is what a plugin returned and logged.
+type Reply struct {
+	Item            *unstructured.Unstructured // nil for an ItemBlock
+	LeftOut         bool
+	AdditionalItems []velero.ResourceIdentifier
+	Log             []*logrus.Entry
+}
+
+// Run runs every scenario below root against the plugins that start makes of a scenario's objects.
+func Run(t *testing.T, root string, start func(t *testing.T, objects []*unstructured.Unstructured) Plugin) {
+	folders, err := filepath.Glob(filepath.Join(root, "*", "request.yaml"))
+	if err != nil || len(folders) == 0 {
+		t.Fatalf("no scenarios below %s: %v", root, err)
+	}
+	for _, folder := range folders {
+		dir := filepath.Dir(folder)
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			objects, err := Objects(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			requests, err := Requests(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkEveryWantHasItsRequest(t, dir, requests)
+			plugin := start(t, objects)
+			backedUp := map[string]*unstructured.Unstructured{}
+			for _, request := range requests {
+				t.Run(request.Name, func(t *testing.T) {
+					item := backedUp[request.From]
+					if item == nil {
+						if item, err = Find(objects, request); err != nil {
+							t.Fatal(err)
+						}
+					}
+					want, err := Want(dir, request.Name)
+					if err != nil {
+						t.Fatal(err)
+					}
+					got, after := answer(plugin, request, item)
+					if diff := cmp.Diff(want, normalize(t, got)); diff != "" {
+						t.Errorf("%s (-want +got):\n%s", request.Name, diff)
+					}
+					backedUp[request.Name] = after
+				})
+			}
+		})
+	}
+}
+
+func answer(plugin Plugin, request Request, stored *unstructured.Unstructured) (Answer, *unstructured.Unstructured) {
+	before := stored.DeepCopy()
+	if request.Phase == "restore" {
+		before = AsRestored(stored)
+	}
+	reply, err := plugin.Call(request, before.DeepCopy(), stored.DeepCopy())
+	if err != nil {
+		return Answer{Error: err.Error()}, nil
+	}
+	got := Answer{LeftOut: reply.LeftOut}
+	if reply.Item != nil && !reply.LeftOut {
+		got.Changes = Compare(before.Object, reply.Item.Object)
+	}
+	for _, item := range reply.AdditionalItems {
+		got.AdditionalItems = append(got.AdditionalItems, fmt.Sprintf("%s %s/%s", item.GroupResource, item.Namespace, item.Name))
+	}
+	for _, entry := range reply.Log {
+		if rule, ok := entry.Data["rule"].(string); ok && !slices.Contains(got.Rules, rule) {
+			got.Rules = append(got.Rules, rule)
+		}
+		if entry.Level <= logrus.WarnLevel {
+			got.Warnings = append(got.Warnings, fmt.Sprintf("%s (%v)", entry.Message, entry.Data["neighbour"]))
+		}
+	}
+	return got, reply.Item
+}
+
+// normalize gives the answer the types and the empty fields that reading it from YAML would give.
+func normalize(t *testing.T, got Answer) Answer {
+	data, err := kyaml.Marshal(got)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var normal Answer
+	if err := kyaml.Unmarshal(data, &normal); err != nil {
+		t.Fatal(err)
+	}
+	return normal
+}
+
+// checkEveryWantHasItsRequest fails for a file in want/ that no request uses.
+func checkEveryWantHasItsRequest(t *testing.T, dir string, requests []Request) {
+	files, err := os.ReadDir(filepath.Join(dir, "want"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		if !slices.ContainsFunc(requests, func(r Request) bool { return r.Name+".yaml" == file.Name() }) {
+			t.Errorf("%s/want/%s: no request of that name", dir, file.Name())
+		}
+	}
+}

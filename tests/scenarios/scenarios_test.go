@@ -1,0 +1,107 @@
+package scenarios
+
+import (
+	"testing"
+
+	"github.com/sirupsen/logrus"
+	logtest "github.com/sirupsen/logrus/hooks/test"
+	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
+	"github.com/vmware-tanzu/velero/pkg/plugin/velero"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"velero-plugin-for-kubevirt/pkg/actions"
+	"velero-plugin-for-kubevirt/pkg/cluster"
+)
+
+func TestActions(t *testing.T) {
+	Run(t, ".", func(t *testing.T, objects []*unstructured.Unstructured) Plugin {
+		return inProcess{memory(t, objects)}
+	})
+}
+
+func memory(t *testing.T, objects []*unstructured.Unstructured) cluster.Memory {
+	reader := cluster.Memory{}
+	for _, obj := range objects {
+		resource, known := Resource(obj)
+		if !known {
+			t.Fatalf("%s %s: name its resource in tests/scenarios/resources.go", obj.GetKind(), obj.GetName())
+		}
+		reader[resource] = append(reader[resource], obj)
+	}
+	return reader
+}
+
+// inProcess calls the actions directly.
+type inProcess struct{ reader cluster.Memory }
+
+func (p inProcess) Call(request Request, item, fromBackup *unstructured.Unstructured) (Reply, error) {
+	log, hook := logtest.NewNullLogger()
+	log.SetLevel(logrus.DebugLevel)
+	isPod := item.GetKind() == "Pod"
+	reply := Reply{Item: item}
+	var err error
+	switch request.Phase {
+	case "backup":
+		action := actions.NewBackup(p.reader, log)
+		if isPod {
+			action = actions.NewPodBackup(p.reader, log)
+		}
+		var updated runtime.Unstructured
+		updated, reply.AdditionalItems, err = action.Execute(item, Backup(request))
+		if err == nil {
+			reply.Item = &unstructured.Unstructured{Object: updated.UnstructuredContent()}
+		}
+	case "itemblock":
+		action := actions.NewItemBlock(p.reader, log)
+		if isPod {
+			action = actions.NewPodItemBlock(p.reader, log)
+		}
+		reply.Item = nil
+		reply.AdditionalItems, err = action.GetRelatedItems(item, Backup(request))
+	case "restore":
+		action := actions.NewRestore(log)
+		if isPod {
+			action = actions.NewPodRestore(log)
+		}
+		var output *velero.RestoreItemActionExecuteOutput
+		output, err = action.Execute(&velero.RestoreItemActionExecuteInput{Item: item, ItemFromBackup: fromBackup, Restore: &velerov1.Restore{}})
+		if err == nil {
+			reply.Item = &unstructured.Unstructured{Object: output.UpdatedItem.UnstructuredContent()}
+			reply.LeftOut, reply.AdditionalItems = output.SkipRestore, output.AdditionalItems
+		}
+	}
+	reply.Log = hook.AllEntries()
+	return reply, err
+}
+
+// A change that Compare cannot see would make every scenario pass.
+func TestCompareSeesEveryDifference(t *testing.T) {
+	before := map[string]any{"metadata": map[string]any{"labels": map[string]any{"a.b/c": "x"}}, "spec": map[string]any{"list": []any{"a"}}}
+	after := map[string]any{"metadata": map[string]any{"labels": map[string]any{}}, "spec": map[string]any{"list": []any{"b"}}, "status": map[string]any{}}
+	got := Compare(before, after)
+	for _, path := range []string{"metadata.labels[a.b/c]", "spec.list", "status"} {
+		if _, found := got[path]; !found {
+			t.Errorf("no change at %s in %v", path, got)
+		}
+	}
+	if len(got) != 3 {
+		t.Errorf("want 3 changes, got %v", got)
+	}
+}
+
+// What Velero cuts off must be gone before the plugin sees an item to restore.
+func TestAsRestoredDropsOwnersAndStatus(t *testing.T) {
+	obj := &unstructured.Unstructured{Object: map[string]any{"status": map[string]any{"phase": "Running"}}}
+	obj.SetUID("uid")
+	obj.SetOwnerReferences([]metav1.OwnerReference{{Name: "owner"}})
+	obj.SetLabels(map[string]string{"app": "web"})
+	item := AsRestored(obj)
+	if item.GetUID() != "" || item.GetOwnerReferences() != nil || item.Object["status"] != nil || item.GetLabels()["app"] != "web" {
+		t.Errorf("got %v", item.Object)
+	}
+	if obj.GetUID() != "uid" {
+		t.Error("the original was changed")
+	}
+}
