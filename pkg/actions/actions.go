@@ -58,7 +58,7 @@ func (i item) failed(doing string, err error) error {
 // logApplied writes one line per decision: a constant message, and what varies as fields.
 func logApplied(log logrus.FieldLogger, i item, applied []rules.Applied) {
 	for _, a := range applied {
-		log := log.WithFields(logrus.Fields{"rule": a.Rule, "item": i.ID.String()})
+		log := log.WithFields(logrus.Fields{"rule": a.Rule, "item": i.String()})
 		for _, change := range a.Changes {
 			log.WithField("path", change.Path).Info(change.What)
 		}

@@ -61,7 +61,7 @@ func (b *Backup) Execute(u runtime.Unstructured, backup *velerov1.Backup) (runti
 
 // present drops neighbours that are known not to exist, and says so when the item cannot do without them.
 func (b *Backup) present(item item, neighbour graph.Neighbour) bool {
-	log := b.log.WithFields(logrus.Fields{"item": item.ID.String(), "neighbour": neighbour.ID.String(), "path": neighbour.Path})
+	log := b.log.WithFields(logrus.Fields{"item": item.String(), "neighbour": neighbour.String(), "path": neighbour.Path})
 	switch {
 	case neighbour.Unknown != nil:
 		log.WithError(neighbour.Unknown).Warn("could not check that the neighbour exists; Velero is asked to back it up all the same")

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -47,7 +48,7 @@ func install(dir string) (target string, err error) {
 	}
 	defer func() {
 		if err != nil {
-			os.Remove(part.Name())
+			err = errors.Join(err, os.Remove(part.Name()))
 		}
 	}()
 	if _, err := io.Copy(part, source); err != nil {

@@ -41,13 +41,18 @@ func TestMain(m *testing.M) {
 	os.Exit(run(m))
 }
 
-func run(m *testing.M) int {
+func run(m *testing.M) (code int) {
 	var err error
 	if folder, err = os.MkdirTemp("", "velero-plugins-"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	defer os.RemoveAll(folder)
+	defer func() {
+		if err := os.RemoveAll(folder); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}()
 	build := exec.Command("go", "build", "-o", filepath.Join(folder, "velero-plugin-for-kubevirt"), "velero-plugin-for-kubevirt")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
@@ -195,7 +200,7 @@ const situation = "../scenarios/running-vm-with-every-volume-type"
 var backupVM = scenarios.Request{Name: "backup-vm", Phase: "backup", Kind: "VirtualMachine", Namespace: "shop", Item: "web"}
 
 // backUpWeb backs up VirtualMachine shop/web in a cluster in which reading the given resources fails.
-func backUpWeb(t *testing.T, failures map[string]int) (scenarios.Reply, *apiServer, error) {
+func backUpWeb(t *testing.T, failures map[string]int) (scenarios.Reply, error) {
 	objects, err := scenarios.Objects(situation)
 	if err != nil {
 		t.Fatal(err)
@@ -207,11 +212,11 @@ func backUpWeb(t *testing.T, failures map[string]int) (scenarios.Reply, *apiServ
 		t.Fatal(err)
 	}
 	reply, err := start(t, server).Call(backupVM, item.DeepCopy(), item)
-	return reply, server, err
+	return reply, err
 }
 
 func TestARefusedLookupIsAnErrorThatNamesIt(t *testing.T) {
-	_, _, err := backUpWeb(t, map[string]int{"persistentvolumeclaims": http.StatusForbidden})
+	_, err := backUpWeb(t, map[string]int{"persistentvolumeclaims": http.StatusForbidden})
 	if err == nil {
 		t.Fatal("the backend storage of the VM could not be looked up, and nobody was told")
 	}
@@ -223,7 +228,7 @@ func TestARefusedLookupIsAnErrorThatNamesIt(t *testing.T) {
 }
 
 func TestARefusedCheckIsAWarningAndTheNeighbourIsKept(t *testing.T) {
-	reply, _, err := backUpWeb(t, map[string]int{"secrets": http.StatusForbidden})
+	reply, err := backUpWeb(t, map[string]int{"secrets": http.StatusForbidden})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -248,7 +253,7 @@ func TestARefusedCheckIsAWarningAndTheNeighbourIsKept(t *testing.T) {
 }
 
 func TestAResourceThatIsNotInstalledIsNoError(t *testing.T) {
-	reply, _, err := backUpWeb(t, map[string]int{"datavolumes": http.StatusNotFound})
+	reply, err := backUpWeb(t, map[string]int{"datavolumes": http.StatusNotFound})
 	if err != nil {
 		t.Fatal(err)
 	}
