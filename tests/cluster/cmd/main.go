@@ -1,0 +1,72 @@
+// Command cluster runs the test cluster for a person.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"velero-plugin-for-kubevirt/tests/cluster"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	err := command().ExecuteContext(ctx)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "cluster:", err)
+		os.Exit(1)
+	}
+}
+
+func command() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "cluster",
+		Short:         "A Kubernetes API with Velero and the APIs of KubeVirt and CDI, as plain processes on loopback",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	var dir string
+	up := &cobra.Command{
+		Use:   "up",
+		Short: "Build what is missing, run the cluster until Ctrl-C, and stop it",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return up(cmd.Context(), dir) },
+	}
+	up.Flags().StringVar(&dir, "dir", "", "folder for logs and data (default: a temporary one, removed at the end)")
+	build := &cobra.Command{
+		Use:   "build",
+		Short: "Only build everything",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cluster.Build(cmd.Context(), os.Stderr) },
+	}
+	clean := &cobra.Command{
+		Use:   "clean",
+		Short: "Remove everything built",
+		Args:  cobra.NoArgs,
+		RunE:  func(*cobra.Command, []string) error { return cluster.CleanCache() },
+	}
+	root.AddCommand(up, build, clean)
+	return root
+}
+
+func up(ctx context.Context, dir string) (err error) {
+	c, err := cluster.Start(ctx, cluster.Options{Dir: dir, Progress: os.Stderr})
+	if err != nil {
+		return err
+	}
+	fmt.Printf("export KUBECONFIG=%s\n", c.Kubeconfig)
+	fmt.Fprint(os.Stderr, c.Describe(), "Ctrl-C stops it.\n")
+	select {
+	case <-ctx.Done():
+	case <-c.Done():
+		err = c.Err()
+	}
+	fmt.Fprintln(os.Stderr, "stopping")
+	return errors.Join(err, c.Stop())
+}

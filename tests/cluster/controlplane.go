@@ -1,0 +1,210 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"path/filepath"
+	"strconv"
+
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+)
+
+// controlPlane is etcd, the API server and the controller manager. The last is needed even here: without it no
+// namespace is ever deleted, no claim loses its protection finalizer, and no pod is admitted for want of a
+// ServiceAccount.
+var controlPlane = part{
+	name: "control plane",
+	programs: []Program{
+		{Name: "etcd", Module: "etcd", Package: "go.etcd.io/etcd/server/v3"},
+		{Name: "kube-apiserver", Module: "kubernetes", Package: "k8s.io/kubernetes/cmd/kube-apiserver", LDFlags: kubernetesVersion},
+		{Name: "kube-controller-manager", Module: "kubernetes", Package: "k8s.io/kubernetes/cmd/kube-controller-manager", LDFlags: kubernetesVersion},
+	},
+	start: startControlPlane,
+}
+
+// kubernetesVersion stamps the version, without which /version says v0.0.0 and clients that ask for a minimum refuse.
+const kubernetesVersion = "-X k8s.io/component-base/version.gitVersion=v1.36.3"
+
+func startControlPlane(ctx context.Context, c *Cluster) error {
+	var err error
+	if c.authority, err = newAuthority(c.path("pki")); err != nil {
+		return err
+	}
+	admin, err := c.authority.issue("admin", "system:masters")
+	if err != nil {
+		return err
+	}
+	etcd, err := startEtcd(ctx, c, admin)
+	if err != nil {
+		return err
+	}
+	if err := newKey(c.path("pki", "service-accounts.key")); err != nil {
+		return err
+	}
+	port, err := c.port()
+	if err != nil {
+		return err
+	}
+	c.server = "https://" + loopback(port)
+	if c.Kubeconfig, err = c.writeKubeconfig("kubeconfig", admin); err != nil {
+		return err
+	}
+	if c.RESTConfig, err = clientcmd.BuildConfigFromFlags("", c.Kubeconfig); err != nil {
+		return fmt.Errorf("reading the kubeconfig: %w", err)
+	}
+	c.RESTConfig.QPS = -1 // no throttling on the client's side
+	if err := startAPIServer(ctx, c, port, etcd, admin); err != nil {
+		return err
+	}
+	if err := startControllerManager(ctx, c); err != nil {
+		return err
+	}
+	c.clients, err = newClients(c.RESTConfig)
+	return err
+}
+
+// startEtcd returns the address that etcd serves.
+func startEtcd(ctx context.Context, c *Cluster, admin identity) (string, error) {
+	id, err := c.authority.issue("etcd")
+	if err != nil {
+		return "", err
+	}
+	clientPort, err := c.port()
+	if err != nil {
+		return "", err
+	}
+	peerPort, err := c.port()
+	if err != nil {
+		return "", err
+	}
+	client, peer := "https://"+loopback(clientPort), "http://"+loopback(peerPort)
+	_, err = c.supervisor.start(ctx, command{
+		name:   "etcd",
+		binary: c.binaries["etcd"],
+		args: []string{
+			"--name=etcd", "--data-dir=" + c.path("etcd"), "--log-level=warn",
+			"--unsafe-no-fsync", // the data need not survive the machine
+			"--listen-client-urls=" + client, "--advertise-client-urls=" + client,
+			"--listen-peer-urls=" + peer, "--initial-advertise-peer-urls=" + peer, "--initial-cluster=etcd=" + peer,
+			"--cert-file=" + id.cert, "--key-file=" + id.key,
+			"--client-cert-auth", "--trusted-ca-file=" + c.authority.bundle(),
+		},
+		ready: c.answersOK(client+"/health", admin),
+	})
+	return client, err
+}
+
+func startAPIServer(ctx context.Context, c *Cluster, port int, etcd string, admin identity) error {
+	server, err := c.authority.issue("kube-apiserver", "system:masters")
+	if err != nil {
+		return err
+	}
+	proxy, err := c.authority.issue("front-proxy-client")
+	if err != nil {
+		return err
+	}
+	serviceAccountKey := c.path("pki", "service-accounts.key")
+	_, err = c.supervisor.start(ctx, command{
+		name:   "kube-apiserver",
+		binary: c.binaries["kube-apiserver"],
+		args: []string{
+			"--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--secure-port=" + strconv.Itoa(port),
+			"--endpoint-reconciler-type=none", // a loopback address is not allowed in endpoints
+			"--etcd-servers=" + etcd, "--etcd-cafile=" + c.authority.bundle(), "--etcd-certfile=" + server.cert, "--etcd-keyfile=" + server.key,
+			"--tls-cert-file=" + server.cert, "--tls-private-key-file=" + server.key, "--client-ca-file=" + c.authority.bundle(),
+			"--kubelet-client-certificate=" + server.cert, "--kubelet-client-key=" + server.key, "--kubelet-certificate-authority=" + c.authority.bundle(),
+			"--service-account-key-file=" + serviceAccountKey, "--service-account-signing-key-file=" + serviceAccountKey,
+			"--service-account-issuer=https://kubernetes.default.svc",
+			"--service-cluster-ip-range=10.0.0.0/24",
+			"--authorization-mode=RBAC", "--allow-privileged=true",
+			// Aggregated API servers learn from the front proxy who is asking.
+			"--requestheader-client-ca-file=" + c.authority.bundle(), "--requestheader-allowed-names=front-proxy-client",
+			"--requestheader-username-headers=X-Remote-User", "--requestheader-uid-headers=X-Remote-Uid",
+			"--requestheader-group-headers=X-Remote-Group", "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+			"--proxy-client-cert-file=" + proxy.cert, "--proxy-client-key-file=" + proxy.key,
+			"--enable-aggregator-routing=true", // there is no kube-proxy: services resolve through their EndpointSlices
+		},
+		ready: c.answersOK(c.server+"/readyz", admin),
+	})
+	return err
+}
+
+func startControllerManager(ctx context.Context, c *Cluster) error {
+	id, err := c.authority.issue("system:kube-controller-manager")
+	if err != nil {
+		return err
+	}
+	kubeconfig, err := c.writeKubeconfig("kube-controller-manager.kubeconfig", id)
+	if err != nil {
+		return err
+	}
+	port, err := c.port()
+	if err != nil {
+		return err
+	}
+	_, err = c.supervisor.start(ctx, command{
+		name:   "kube-controller-manager",
+		binary: c.binaries["kube-controller-manager"],
+		args: []string{
+			"--kubeconfig=" + kubeconfig, "--leader-elect=false", "--use-service-account-credentials=true",
+			"--bind-address=127.0.0.1", "--secure-port=" + strconv.Itoa(port), "--tls-cert-file=" + id.cert, "--tls-private-key-file=" + id.key,
+			"--root-ca-file=" + c.authority.bundle(), "--service-account-private-key-file=" + c.path("pki", "service-accounts.key"),
+			// Velero warns at every restore of a namespace that this controller was quicker with the ConfigMap kube-root-ca.crt;
+			// nothing here mounts it.
+			"--controllers=*,-root-ca-certificate-publisher-controller",
+			"--kube-api-qps=200", "--kube-api-burst=400", // the default would make a loaded namespace's deletion crawl
+		},
+		ready: c.answersOK("https://"+loopback(port)+"/healthz", id),
+	})
+	return err
+}
+
+// writeKubeconfig writes the kubeconfig of an identity into the cluster's folder.
+func (c *Cluster) writeKubeconfig(name string, id identity) (string, error) {
+	config := clientcmdapi.NewConfig()
+	config.Clusters["test"] = &clientcmdapi.Cluster{Server: c.server, CertificateAuthorityData: c.authority.pem}
+	config.AuthInfos["test"] = &clientcmdapi.AuthInfo{ClientCertificateData: id.certPEM, ClientKeyData: id.keyPEM}
+	config.Contexts["test"] = &clientcmdapi.Context{Cluster: "test", AuthInfo: "test"}
+	config.CurrentContext = "test"
+	path := c.path(name)
+	if err := clientcmd.WriteToFile(*config, path); err != nil {
+		return "", fmt.Errorf("writing %s: %w", filepath.Base(path), err)
+	}
+	return path, nil
+}
+
+// answersOK returns a check that an HTTP server answers a request with 200.
+func (c *Cluster) answersOK(url string, id identity) func(context.Context) error {
+	return func(ctx context.Context) error {
+		settings, err := c.authority.tls(id)
+		if err != nil {
+			return err
+		}
+		transport := &http.Transport{TLSClientConfig: settings}
+		defer transport.CloseIdleConnections()
+		return answersOK(ctx, &http.Client{Transport: transport}, url)
+	}
+}
+
+func answersOK(ctx context.Context, client *http.Client, url string) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(response.Body, 4096))
+	if err != nil {
+		return err
+	}
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s answers %s: %s", url, response.Status, body)
+	}
+	return nil
+}

@@ -1,0 +1,53 @@
+package cluster
+
+import (
+	"context"
+	"crypto/rand"
+	"net/http"
+	"os"
+)
+
+// objectStore is an S3 server over plain files: a bucket is a folder, so tests can look at what Velero stored.
+var objectStore = part{
+	name:     "object store",
+	programs: []Program{{Name: "versitygw", Module: "versitygw", Package: "github.com/versity/versitygw/cmd/versitygw"}},
+	start:    startObjectStore,
+}
+
+// A store is how to reach the object store.
+type store struct {
+	url, accessKey, secretKey string
+}
+
+// bucket is the one bucket of the object store.
+const bucket = "velero"
+
+// BucketDir is the folder that holds the objects of the backup location.
+func (c *Cluster) BucketDir() string { return c.path("s3", "data", bucket) }
+
+func startObjectStore(ctx context.Context, c *Cluster) error {
+	metadata := c.path("s3", "metadata")
+	for _, dir := range []string{metadata, c.BucketDir()} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	port, err := c.port()
+	if err != nil {
+		return err
+	}
+	c.store = store{url: "http://" + loopback(port), accessKey: rand.Text(), secretKey: rand.Text()}
+	_, err = c.supervisor.start(ctx, command{
+		name:   "versitygw",
+		binary: c.binaries["versitygw"],
+		args:   []string{"--port", loopback(port), "--region", region, "--health", "/health", "posix", "--sidecar", metadata, c.path("s3", "data")},
+		env:    []string{"ROOT_ACCESS_KEY=" + c.store.accessKey, "ROOT_SECRET_KEY=" + c.store.secretKey},
+		ready: func(ctx context.Context) error {
+			return answersOK(ctx, http.DefaultClient, c.store.url+"/health")
+		},
+	})
+	return err
+}
+
+// region is what client and server must agree on; it means nothing here.
+const region = "us-east-1"
