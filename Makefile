@@ -1,0 +1,45 @@
+# Everything a contributor types. "make" alone lists it.
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+BINARY  := bin/velero-plugin-for-kubevirt
+IMAGE   ?= velero-plugin-for-kubevirt:$(VERSION)
+
+# The tools and test components must be built the same way everywhere.
+export CGO_ENABLED := 0
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build the plugin into bin/
+	go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(BINARY) .
+
+.PHONY: demo
+demo: build ## Watch a VM being backed up, lost and restored (KUBECONFIG=… uses your own cluster)
+	go run ./tests/demo -plugin $(BINARY)
+
+.PHONY: cluster
+cluster: ## Bring up the test cluster, print its KUBECONFIG, stop it on Ctrl-C
+	go run ./tests/cluster/cmd up
+
+.PHONY: test
+test: ## Unit and scenario tests, and the built binary over Velero's gRPC
+	go test ./...
+
+.PHONY: e2e
+e2e: build ## The stories on real components: API server, Velero, S3
+	go test -tags e2e -timeout 30m -v ./tests/cluster/... ./tests/e2e/...
+
+.PHONY: lint
+lint: ## Static checks
+	go -C tests/lint build -trimpath -o $(CURDIR)/bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	bin/golangci-lint run --build-tags e2e ./...
+
+.PHONY: image
+image: build ## Build the container image (needs docker)
+	docker build -t $(IMAGE) .
+
+.PHONY: clean
+clean: ## Remove bin/ and the cached components
+	rm -rf bin
+	go run ./tests/cluster/cmd clean

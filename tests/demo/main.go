@@ -1,0 +1,64 @@
+// Command demo shows the plugin's main job to a person: a running VM is backed up by Velero, lost with its namespace, and
+// restored. It brings up a cluster of its own, or uses the one that KUBECONFIG names.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"velero-plugin-for-kubevirt/tests/cluster"
+	"velero-plugin-for-kubevirt/tests/story"
+)
+
+func main() {
+	plugin := flag.String("plugin", "bin/velero-plugin-for-kubevirt", "the built plugin")
+	scenario := flag.String("scenario", "tests/scenarios/running-vm-with-every-volume-type", "the folder that describes the VM")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, *plugin, *scenario); err != nil {
+		fmt.Fprintln(os.Stderr, "demo:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, plugin, scenario string) (err error) {
+	if os.Getenv("KUBECONFIG") != "" {
+		return onExistingCluster(ctx, scenario)
+	}
+	c, err := cluster.Start(ctx, cluster.Options{Progress: os.Stderr})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		fmt.Fprintln(os.Stderr, "stopping the cluster")
+		err = errors.Join(err, c.Stop())
+	}()
+	if err := c.InstallPlugin(ctx, plugin); err != nil {
+		return err
+	}
+	site, err := story.NewSite(c.RESTConfig, cluster.VeleroNamespace, c.Velero)
+	if err != nil {
+		return err
+	}
+	objects, err := objectsOf(scenario)
+	if err != nil {
+		return err
+	}
+	for _, obj := range objects {
+		obj.SetFinalizers(nil) // nobody here would remove them
+	}
+	if err := c.Load(ctx, objects); err != nil {
+		return err
+	}
+	return tell(ctx, os.Stdout, site, objects)
+}
+
+// suffix makes the names of the demo's backup and restore unique in a cluster that has seen it before.
+func suffix() string { return time.Now().Format("20060102-150405") }

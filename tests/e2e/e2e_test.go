@@ -1,0 +1,309 @@
+//go:build e2e
+
+// Package e2e tells the stories of backup and restore on real components: the API server, Velero and its object store.
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"velero-plugin-for-kubevirt/tests/cluster"
+	"velero-plugin-for-kubevirt/tests/scenarios"
+	"velero-plugin-for-kubevirt/tests/story"
+)
+
+const (
+	binary    = "../../bin/velero-plugin-for-kubevirt"
+	situation = "../scenarios/running-vm-with-every-volume-type"
+	shop      = "shop"
+)
+
+var (
+	running *cluster.Cluster
+	site    *story.Site
+)
+
+func TestMain(m *testing.M) {
+	code, err := run(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// run brings one cluster up for all stories: each leaves it as it found it.
+func run(m *testing.M) (code int, err error) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if running, err = cluster.Start(ctx, cluster.Options{Progress: os.Stderr}); err != nil {
+		return 1, err
+	}
+	defer func() {
+		if stopErr := running.Stop(); err == nil {
+			err = stopErr
+		}
+	}()
+	if err := running.InstallPlugin(ctx, binary); err != nil {
+		return 1, err
+	}
+	if site, err = story.NewSite(running.RESTConfig, cluster.VeleroNamespace, running.Velero); err != nil {
+		return 1, err
+	}
+	return m.Run(), nil
+}
+
+// loadShop puts the scenario's VM into the cluster, and takes it away when the test ends.
+func loadShop(t *testing.T) []*unstructured.Unstructured {
+	objects, err := scenarios.Objects(situation)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, obj := range objects {
+		obj.SetFinalizers(nil) // nobody here would remove them
+	}
+	if err := running.Load(t.Context(), objects); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { lose(t, shop) })
+	return objects
+}
+
+func lose(t *testing.T, namespace string) {
+	if err := site.LoseNamespace(context.WithoutCancel(t.Context()), namespace); err != nil {
+		t.Error(err)
+	}
+}
+
+func backup(t *testing.T, args ...string) *story.BackupReport {
+	report, err := site.Backup(t.Context(), name(t), args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wentWell(t, report.Report)
+	return report
+}
+
+func restore(t *testing.T, from string, args ...string) *story.Report {
+	report, err := site.Restore(t.Context(), name(t), from, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wentWell(t, *report)
+	return report
+}
+
+// name makes a name of the test's, which a Backup and a Restore may both have.
+func name(t *testing.T) string { return strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-")) }
+
+func wentWell(t *testing.T, report story.Report) {
+	t.Helper()
+	if report.Phase != "Completed" || report.Errors != 0 || report.Warnings != 0 {
+		t.Errorf("%s: %s, %d errors, %d warnings:\n%s", report.Name, report.Phase, report.Errors, report.Warnings, strings.Join(report.Trouble(), "\n"))
+	}
+}
+
+// frozenAndThawed checks that Velero ran both hooks of the VM and that the guest noticed.
+func frozenAndThawed(t *testing.T, report *story.BackupReport, before int) {
+	t.Helper()
+	if report.HooksAttempted != 2 || report.HooksFailed != 0 {
+		t.Errorf("want 2 hooks, had %d and %d failed", report.HooksAttempted, report.HooksFailed)
+	}
+	var got []cluster.Action
+	for _, event := range running.Guest.Events()[before:] {
+		got = append(got, event.Action)
+	}
+	if !slices.Equal(got, []cluster.Action{cluster.Frozen, cluster.Thawed}) {
+		t.Errorf("the guest was %v", got)
+	}
+}
+
+// wholeVM are the objects a restored VM needs, by kind.
+var wholeVM = map[string][]string{
+	"kubevirt.io/v1 VirtualMachine":      {"web"},
+	"cdi.kubevirt.io/v1beta1 DataVolume": {"web-hot", "web-root"},
+	"v1 PersistentVolumeClaim":           {"persistent-state-for-web-x7k2p", "web-data", "web-hot", "web-root"},
+	"v1 Secret":                          {"web-network-data", "web-ssh-key", "web-tls", "web-user-data"},
+	"v1 ConfigMap":                       {"web-config"},
+	"v1 ServiceAccount":                  {"web"},
+	"apps/v1 ControllerRevision":         {"web-linux-v1beta1-1f6b7a30-1", "web-small-v1beta1-9d1a1d2e-1"},
+	"instancetype.kubevirt.io/v1beta1 VirtualMachineInstancetype": {"small"},
+	"instancetype.kubevirt.io/v1beta1 VirtualMachinePreference":   {"linux"},
+}
+
+// isBack checks that the whole VM is in the namespace, marked for CDI and pinned to its revisions, and nothing that
+// KubeVirt makes by itself.
+func isBack(t *testing.T, namespace string) {
+	t.Helper()
+	for kind, names := range wholeVM {
+		apiVersion, kind, _ := strings.Cut(kind, " ")
+		found := find(t, apiVersion, kind, namespace)
+		for _, name := range names {
+			if found[name] == nil {
+				t.Errorf("%s %s is missing", kind, name)
+			}
+		}
+	}
+	if pods := find(t, "v1", "Pod", namespace); len(pods) != 0 {
+		t.Errorf("pods came back: %v", pods)
+	}
+	if find(t, "kubevirt.io/v1", "VirtualMachineInstance", namespace)["web"] != nil {
+		t.Error("the VirtualMachineInstance came back")
+	}
+	pvcs := find(t, "v1", "PersistentVolumeClaim", namespace)
+	for dv, obj := range find(t, "cdi.kubevirt.io/v1beta1", "DataVolume", namespace) {
+		if got := obj.GetAnnotations()["cdi.kubevirt.io/storage.prePopulated"]; got != dv {
+			t.Errorf("DataVolume %s is marked prePopulated: %q", dv, got)
+		}
+		if pvcs[dv] != nil && pvcs[dv].GetAnnotations()["cdi.kubevirt.io/storage.populatedFor"] != dv {
+			t.Errorf("PVC %s is not marked populatedFor", dv)
+		}
+	}
+	if state := pvcs["persistent-state-for-web-x7k2p"]; state != nil && state.GetLabels()["persistent-state-for"] != "web" {
+		t.Errorf("the backend storage lost its label: %v", state.GetLabels())
+	}
+	vm := find(t, "kubevirt.io/v1", "VirtualMachine", namespace)["web"]
+	if vm == nil {
+		return
+	}
+	for path, want := range map[string]string{"instancetype": "web-small-v1beta1-9d1a1d2e-1", "preference": "web-linux-v1beta1-1f6b7a30-1"} {
+		if got, _, _ := unstructured.NestedString(vm.Object, "spec", path, "revisionName"); got != want {
+			t.Errorf("spec.%s.revisionName is %q, want %q", path, got, want)
+		}
+	}
+	if list := vm.GetAnnotations()["velero.kubevirt.io/additional-items"]; list != "" {
+		t.Errorf("the list of additional items was restored: %s", list)
+	}
+}
+
+func find(t *testing.T, apiVersion, kind, namespace string) map[string]*unstructured.Unstructured {
+	t.Helper()
+	found, err := site.Find(t.Context(), apiVersion, kind, namespace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+func TestANamespaceIsLostAndRestored(t *testing.T) {
+	loadShop(t)
+	before := len(running.Guest.Events())
+	report := backup(t, "--include-namespaces", shop)
+	frozenAndThawed(t, report, before)
+	lose(t, shop)
+	left := restore(t, report.Name, "--include-namespaces", shop).LeftOut()
+	var items []string
+	for _, line := range left {
+		items = append(items, line.Rule()+" "+line.Item())
+	}
+	slices.Sort(items)
+	want := []string{
+		"launcher-pod pods/shop/hp-volume-4kq9s",
+		"launcher-pod pods/shop/virt-launcher-db-2x8vf",
+		"launcher-pod pods/shop/virt-launcher-web-7bqxm",
+		"vmi-owned virtualmachineinstances.kubevirt.io/shop/web",
+	}
+	if !slices.Equal(items, want) {
+		t.Errorf("left out: %q\nwant: %q", items, want)
+	}
+	isBack(t, shop)
+}
+
+func TestAVMIsBackedUpByItsLabel(t *testing.T) {
+	loadShop(t)
+	before := len(running.Guest.Events())
+	report := backup(t, "--selector", "app=web")
+	frozenAndThawed(t, report, before)
+	oneBlockHeldEveryDisk(t, report)
+	lose(t, shop)
+	restore(t, report.Name, "--include-namespaces", shop)
+	isBack(t, shop)
+}
+
+// oneBlockHeldEveryDisk checks that VM, VMI, 2 pods, 2 DataVolumes, 4 PVCs and their 4 volumes were one ItemBlock, by what
+// Velero logs about it.
+func oneBlockHeldEveryDisk(t *testing.T, report *story.BackupReport) {
+	t.Helper()
+	var blocks []string
+	for _, line := range report.Log {
+		if strings.HasPrefix(line.Message(), "Backing Up Item Block including ") && !strings.Contains(line.Message(), " namespaces ") {
+			blocks = append(blocks, line.Message())
+		}
+	}
+	if len(blocks) != 1 || !strings.HasSuffix(blocks[0], "(14 items in block)") {
+		t.Errorf("want one block of 14 items, got %q", blocks)
+	}
+}
+
+func TestARestoreByLabelBringsTheWholeVM(t *testing.T) {
+	loadShop(t)
+	report := backup(t, "--include-namespaces", shop)
+	lose(t, shop)
+	restore(t, report.Name, "--include-namespaces", shop, "--selector", "app=web")
+	isBack(t, shop)
+	if find(t, "kubevirt.io/v1", "VirtualMachineInstance", shop)["db"] != nil {
+		t.Error("what has not the label came back")
+	}
+}
+
+func TestAVMIsRestoredIntoAnotherNamespace(t *testing.T) {
+	loadShop(t)
+	report := backup(t, "--include-namespaces", shop)
+	lose(t, shop)
+	t.Cleanup(func() { lose(t, "branch") })
+	restore(t, report.Name, "--include-namespaces", shop, "--namespace-mappings", shop+":branch")
+	isBack(t, "branch")
+}
+
+func TestAScheduleMakesABackup(t *testing.T) {
+	loadShop(t)
+	before := len(running.Guest.Events())
+	if _, err := running.Velero(t.Context(), "schedule", "create", "minutely", "--schedule", "@every 1m", "--include-namespaces", shop); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if _, err := running.Velero(context.WithoutCancel(t.Context()), "schedule", "delete", "minutely", "--confirm"); err != nil {
+			t.Error(err)
+		}
+	})
+	name, err := site.AwaitScheduled(t.Context(), "minutely", 2*time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := site.BackupReport(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wentWell(t, report.Report)
+	frozenAndThawed(t, report, before)
+	lose(t, shop)
+	restore(t, report.Name, "--include-namespaces", shop)
+	isBack(t, shop)
+}
+
+func TestABackupMadeWithoutThePluginIsRestoredWithIt(t *testing.T) {
+	loadShop(t)
+	if err := running.RemovePlugin(t.Context(), filepath.Base(binary)); err != nil {
+		t.Fatal(err)
+	}
+	report := backup(t, "--include-namespaces", shop)
+	if err := running.InstallPlugin(t.Context(), binary); err != nil {
+		t.Fatal(err)
+	}
+	if len(report.Decisions()) != 0 {
+		t.Fatalf("the plugin was there: %v", report.Decisions())
+	}
+	lose(t, shop)
+	restore(t, report.Name, "--include-namespaces", shop)
+	isBack(t, shop)
+}
