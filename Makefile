@@ -35,6 +35,10 @@ lint: ## Static checks
 	go -C tests/lint build -trimpath -o $(CURDIR)/bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	bin/golangci-lint run --build-tags e2e ./...
 
+.PHONY: readme
+readme: ## Write the README's generated tables
+	go test ./tests/readme -run TestTablesAreCurrent -write
+
 .PHONY: image
 image: build ## Build the container image (needs docker)
 	docker build -t $(IMAGE) .

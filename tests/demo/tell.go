@@ -82,6 +82,9 @@ func verdict(backup *story.BackupReport, restore *story.Report, missing []string
 
 func printResult(out io.Writer, report story.Report) {
 	fmt.Fprintf(out, "  %-10s in %.1f s, %d errors, %d warnings\n", strings.ToLower(report.Phase), report.Took.Seconds(), report.Errors, report.Warnings)
+	if report.Errors+report.Warnings == 0 {
+		return // Velero writes warnings into its log that it does not count
+	}
 	for _, line := range report.Trouble() {
 		fmt.Fprintf(out, "             %s\n", line)
 	}

@@ -15,9 +15,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/shlex"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"velero-plugin-for-kubevirt/tests/cluster"
+	"velero-plugin-for-kubevirt/tests/readme"
 	"velero-plugin-for-kubevirt/tests/scenarios"
 	"velero-plugin-for-kubevirt/tests/story"
 )
@@ -268,15 +270,15 @@ func TestAVMIsRestoredIntoAnotherNamespace(t *testing.T) {
 func TestAScheduleMakesABackup(t *testing.T) {
 	loadShop(t)
 	before := len(running.Guest.Events())
-	if _, err := running.Velero(t.Context(), "schedule", "create", "minutely", "--schedule", "@every 1m", "--include-namespaces", shop); err != nil {
+	if _, err := running.Velero(t.Context(), "schedule", "create", "every-second", "--schedule", "@every 1s", "--include-namespaces", shop); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if _, err := running.Velero(context.WithoutCancel(t.Context()), "schedule", "delete", "minutely", "--confirm"); err != nil {
+		if _, err := running.Velero(context.WithoutCancel(t.Context()), "schedule", "delete", "every-second", "--confirm"); err != nil {
 			t.Error(err)
 		}
 	})
-	name, err := site.AwaitScheduled(t.Context(), "minutely", 2*time.Minute)
+	name, err := site.AwaitScheduled(t.Context(), "every-second", 2*time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -306,4 +308,37 @@ func TestABackupMadeWithoutThePluginIsRestoredWithIt(t *testing.T) {
 	lose(t, shop)
 	restore(t, report.Name, "--include-namespaces", shop)
 	isBack(t, shop)
+}
+
+// TestTheReadmesCommandsWork types what the README tells a person to type.
+func TestTheReadmesCommandsWork(t *testing.T) {
+	loadShop(t)
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ran := 0
+	for _, command := range readme.Commands(string(text)) {
+		words, err := shlex.Split(command)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if words[0] != "velero" {
+			continue
+		}
+		if words[1] == "restore" && words[2] == "create" {
+			lose(t, shop)
+		}
+		if out, err := running.Velero(t.Context(), words[1:]...); err != nil {
+			t.Errorf("%s: %v\n%s", command, err, out)
+		}
+		ran++
+	}
+	if ran < 5 {
+		t.Errorf("only %d commands in the README", ran)
+	}
+	isBack(t, shop)
+	if _, err := running.Velero(t.Context(), "schedule", "delete", "--all", "--confirm"); err != nil {
+		t.Error(err)
+	}
 }

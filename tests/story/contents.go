@@ -22,7 +22,7 @@ func (s *Site) contents(ctx context.Context, backup string) (items []*unstructur
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	path := filepath.Join(dir, "backup.tar.gz")
-	if _, err := s.download(ctx, "backup", "download", backup, "--force", "--output", path); err != nil {
+	if _, err := s.Velero(ctx, "backup", "download", backup, "--output", path); err != nil {
 		return nil, err
 	}
 	file, err := os.Open(path)

@@ -59,7 +59,7 @@ func (r *Report) Trouble() []string {
 
 // log reads "velero backup logs" or "velero restore logs", which are in logfmt unless the server says otherwise.
 func (s *Site) log(ctx context.Context, what, name string) ([]Line, error) {
-	text, err := s.download(ctx, what, "logs", name)
+	text, err := s.Velero(ctx, what, "logs", name)
 	if err != nil {
 		return nil, err
 	}
@@ -76,15 +76,4 @@ func (s *Site) log(ctx context.Context, what, name string) ([]Line, error) {
 		return nil, fmt.Errorf("reading the log of %s %s: %w", what, name, err)
 	}
 	return lines, nil
-}
-
-// download runs a velero command that fetches something. Velero leaves a DownloadRequest unanswered when it could not
-// serve it at once (Velero 1.18.1, pkg/controller/download_request_controller.go), so a person would ask again.
-func (s *Site) download(ctx context.Context, args ...string) (text string, err error) {
-	for range 3 {
-		if text, err = s.Velero(ctx, append(args, "--timeout", "20s")...); err == nil {
-			return text, nil
-		}
-	}
-	return "", err
 }

@@ -1,0 +1,140 @@
+package readme
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/mod/modfile"
+
+	"velero-plugin-for-kubevirt/pkg/rules"
+)
+
+var write = flag.Bool("write", false, "write the tables into the README instead of checking them")
+
+const path = "../../README.md"
+
+// tables are the generated parts. In the README each stands between <!-- name --> and <!-- end -->.
+var tables = map[string]func(t *testing.T) string{
+	"rules":         rulesTable,
+	"compatibility": compatibilityTable,
+	"make help":     makeHelp,
+}
+
+func TestTablesAreCurrent(t *testing.T) {
+	text := read(t)
+	current := text
+	for name, generate := range tables {
+		part := regexp.MustCompile(`(?s)(<!-- ` + name + ` -->\n).*?(<!-- end -->)`)
+		if !part.MatchString(current) {
+			t.Errorf("README.md has no part %q", name)
+			continue
+		}
+		current = part.ReplaceAllString(current, "${1}"+strings.ReplaceAll(generate(t), "$", "$$")+"${2}")
+	}
+	if current == text {
+		return
+	}
+	if !*write {
+		t.Error("README.md is not current: run \"make readme\"")
+		return
+	}
+	if err := os.WriteFile(path, []byte(current), 0o644); err != nil {
+		t.Error(err)
+	}
+}
+
+func rulesTable(*testing.T) string {
+	var b strings.Builder
+	b.WriteString("| rule | when | what and why |\n|---|---|---|\n")
+	for _, rule := range rules.All {
+		var phases []string
+		for _, phase := range rule.Phases {
+			phases = append(phases, string(phase))
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", rule.ID, strings.Join(phases, ", "), rule.Why)
+	}
+	return b.String()
+}
+
+// compatibilityTable gives the versions that the tests run against, from the go.mod files that pin them.
+func compatibilityTable(t *testing.T) string {
+	var b strings.Builder
+	b.WriteString("| what | tested with |\n|---|---|\n")
+	for _, row := range []struct{ what, module, file string }{
+		{"Velero server", "github.com/vmware-tanzu/velero", "../cluster/components/velero/go.mod"},
+		{"Kubernetes API server", "k8s.io/kubernetes", "../cluster/components/kubernetes/go.mod"},
+		{"KubeVirt resource definitions", "kubevirt.io/kubevirt", "../cluster/components/kubevirt/go.mod"},
+		{"KubeVirt API types", "kubevirt.io/api", "../../go.mod"},
+		{"CDI resource definitions", "kubevirt.io/containerized-data-importer", "../cluster/components/cdi/go.mod"},
+		{"CDI API types", "kubevirt.io/containerized-data-importer-api", "../../go.mod"},
+	} {
+		fmt.Fprintf(&b, "| %s | %s |\n", row.what, version(t, row.file, row.module))
+	}
+	return b.String()
+}
+
+func version(t *testing.T, file, module string) string {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mod, err := modfile.ParseLax(file, data, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, require := range mod.Require {
+		if require.Mod.Path == module {
+			return require.Mod.Version
+		}
+	}
+	t.Fatalf("%s does not require %s", file, module)
+	return ""
+}
+
+func makeHelp(t *testing.T) string {
+	out, err := exec.Command("make", "--no-print-directory", "-C", "../..", "help").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return "```\n" + string(out) + "```\n"
+}
+
+// A command nobody runs is a command that may not work.
+func TestCommandsAreRun(t *testing.T) {
+	ci, err := os.ReadFile("../../.ci/run")
+	if err != nil {
+		t.Fatal(err)
+	}
+	inCI := strings.Fields(string(ci))
+	commands := Commands(read(t))
+	if len(commands) == 0 {
+		t.Fatal("README.md has no commands")
+	}
+	for _, command := range commands {
+		words := strings.Fields(command)
+		switch words[0] {
+		case "velero", "kubectl":
+			// tests/e2e runs these.
+		case "make":
+			if target := strings.TrimSuffix(words[1], ";"); !slices.Contains(inCI, target) && !slices.Contains(inCI, target+";") {
+				t.Errorf("%q is not run by .ci/run", command)
+			}
+		default:
+			t.Errorf("%q: nothing runs it", command)
+		}
+	}
+}
+
+func read(t *testing.T) string {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
