@@ -90,14 +90,14 @@ func (e executor) ExecInContainer(ctx context.Context, pod string, _ types.UID, 
 	// Streams that the client did not ask for are nil; a terminal has no stream of its own for errors.
 	out, errs := io.Discard, io.Discard
 	if stdout != nil {
-		defer stdout.Close()
+		defer func() { _ = stdout.Close() }() // the client has gone if this fails
 		out = stdout
 	}
 	switch {
 	case tty:
 		errs = out
 	case stderr != nil:
-		defer stderr.Close()
+		defer func() { _ = stderr.Close() }()
 		errs = stderr
 	}
 	code, err := e.run(ctx, e.namespace, pod, container, argv, stdin, out, errs)

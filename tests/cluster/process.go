@@ -259,7 +259,7 @@ func (s *supervisor) stop(p *process) error {
 // end sends a signal to a process and waits for its end.
 func (p *process) end(signal syscall.Signal, within time.Duration) error {
 	if p.enter(stopping) != nil {
-		return nil // it has ended by itself
+		return nil //nolint:nilerr // it has ended by itself
 	}
 	if err := p.cmd.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("stopping %s (process %d): %w", p.command.name, p.cmd.Process.Pid, err)
