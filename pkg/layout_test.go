@@ -24,7 +24,7 @@ var mayImport = map[string][]string{
 	"pkg/rules":    {"pkg/kubevirt", "pkg/object"},
 	"pkg/cluster":  {"pkg/kubevirt", "pkg/graph"},
 	"pkg/actions":  {"pkg/kubevirt", "pkg/object", "pkg/graph", "pkg/rules"},
-	"pkg/cli":      {},
+	"pkg/cli":      {"pkg/kubevirt", "pkg/graph", "pkg/cluster"},
 }
 
 // mayImportVelero are the packages in which Velero's types end.

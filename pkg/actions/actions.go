@@ -4,6 +4,7 @@ package actions
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/sirupsen/logrus"
@@ -23,6 +24,13 @@ var kubevirtPods = velero.ResourceSelector{
 	IncludedResources: []string{kubevirt.Pods.String()},
 	LabelSelector:     kubevirt.PodRoleLabel + " in (" + kubevirt.LauncherRole + "," + kubevirt.HotplugRole + ")",
 }
+
+// handled are the resources, besides pods, that the backup action is called for: those that the graph leads on from.
+var handled = resources(
+	kubevirt.VirtualMachines, kubevirt.VirtualMachineInstances, kubevirt.VirtualMachineInstanceReplicaSets, kubevirt.VirtualMachineInstancePresets,
+	kubevirt.VirtualMachinePools, kubevirt.DataVolumes, kubevirt.DataSources, kubevirt.PersistentVolumeClaims,
+	kubevirt.VolumeImportSources, kubevirt.OvirtVolumePopulators, kubevirt.OpenstackVolumePopulators,
+)
 
 func resources(list ...schema.GroupResource) velero.ResourceSelector {
 	var names []string
@@ -76,24 +84,29 @@ func toVelero(ids []kubevirt.ID) []velero.ResourceIdentifier {
 	return identifiers
 }
 
+// onRequest are the cluster-wide resources that a VM brings only into a backup that asks for them.
+var onRequest = []schema.GroupResource{kubevirt.ClusterInstancetypes, kubevirt.ClusterPreferences}
+
 // admits tells whether the backup's filters let an additional item in, as Velero will decide it (Velero 1.18.1,
 // pkg/backup/item_backupper.go, itemInclusionChecks). Resources in a filter may be written with or without their group.
-// Cluster-scoped ones are wanted only by a backup that asks for cluster resources: a VM without its own namespace's
-// restore must not bring objects that every namespace shares.
+// Cluster-wide instancetypes and preferences must be asked for besides: every namespace shares them, and the VM's
+// revision is enough to restore it.
 func admits(spec velerov1.BackupSpec, id kubevirt.ID) bool {
 	included, excluded := spec.IncludedResources, spec.ExcludedResources
 	if id.Namespace == "" {
-		if !boolptr.IsSetToTrue(spec.IncludeClusterResources) && len(spec.IncludedClusterScopedResources) == 0 {
+		included = slices.Concat(included, spec.IncludedClusterScopedResources)
+		excluded = slices.Concat(excluded, spec.ExcludedClusterScopedResources)
+		asked := boolptr.IsSetToTrue(spec.IncludeClusterResources) || names(included, id.GroupResource)
+		if boolptr.IsSetToFalse(spec.IncludeClusterResources) || (slices.Contains(onRequest, id.GroupResource) && !asked) {
 			return false
 		}
-		included = append(included, spec.IncludedClusterScopedResources...)
-		excluded = append(excluded, spec.ExcludedClusterScopedResources...)
-	} else {
-		included = append(included, spec.IncludedNamespaceScopedResources...)
-		excluded = append(excluded, spec.ExcludedNamespaceScopedResources...)
-		if !collections.NewIncludesExcludes().Includes(spec.IncludedNamespaces...).Excludes(spec.ExcludedNamespaces...).ShouldInclude(id.Namespace) {
-			return false
-		}
+		return !names(excluded, id.GroupResource)
+	}
+	included = slices.Concat(included, spec.IncludedNamespaceScopedResources)
+	excluded = slices.Concat(excluded, spec.ExcludedNamespaceScopedResources)
+	namespaces := collections.NewIncludesExcludes().Includes(spec.IncludedNamespaces...).Excludes(spec.ExcludedNamespaces...)
+	if !namespaces.ShouldInclude(id.Namespace) {
+		return false
 	}
 	return (len(included) == 0 || names(included, id.GroupResource)) && !names(excluded, id.GroupResource)
 }

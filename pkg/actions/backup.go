@@ -2,6 +2,7 @@ package actions
 
 import (
 	"context"
+	"sync"
 
 	"github.com/sirupsen/logrus"
 	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
@@ -18,12 +19,12 @@ type Backup struct {
 	selector velero.ResourceSelector
 	reader   graph.Reader
 	log      logrus.FieldLogger
+	noted    sync.Map // the absent neighbours that the log has; a VM and its VMI name the same
 }
 
-// NewBackup returns the action for VirtualMachines, VirtualMachineInstances, DataVolumes and PersistentVolumeClaims.
+// NewBackup returns the action for everything of KubeVirt and CDI that refers to other objects, but pods.
 func NewBackup(reader graph.Reader, log logrus.FieldLogger) *Backup {
-	selector := resources(kubevirt.VirtualMachines, kubevirt.VirtualMachineInstances, kubevirt.DataVolumes, kubevirt.PersistentVolumeClaims)
-	return &Backup{selector: selector, reader: reader, log: log}
+	return &Backup{selector: handled, reader: reader, log: log}
 }
 
 // NewPodBackup returns the action for virt-launcher and hotplug pods.
@@ -66,6 +67,9 @@ func (b *Backup) present(item item, neighbour graph.Neighbour) bool {
 	case neighbour.Unknown != nil:
 		log.WithError(neighbour.Unknown).Warn("could not check that the neighbour exists; Velero is asked to back it up all the same")
 	case neighbour.Absent && !neighbour.Optional:
+		if _, noted := b.noted.LoadOrStore(neighbour.ID, true); noted {
+			return false
+		}
 		log.Warn("the item names an object that does not exist; a restored VM will miss it too")
 		return false
 	case neighbour.Absent:

@@ -7,6 +7,7 @@ import (
 
 	"velero-plugin-for-kubevirt/pkg/graph"
 	"velero-plugin-for-kubevirt/pkg/kubevirt"
+	"velero-plugin-for-kubevirt/pkg/object"
 	"velero-plugin-for-kubevirt/pkg/rules"
 )
 
@@ -16,9 +17,12 @@ type Restore struct {
 	log      logrus.FieldLogger
 }
 
-// NewRestore returns the action for VirtualMachines, VirtualMachineInstances, DataVolumes and PersistentVolumeClaims.
+// NewRestore returns the action for VMs, VMIs, replica sets, pools, DataVolumes and PersistentVolumeClaims.
 func NewRestore(log logrus.FieldLogger) *Restore {
-	selector := resources(kubevirt.VirtualMachines, kubevirt.VirtualMachineInstances, kubevirt.DataVolumes, kubevirt.PersistentVolumeClaims)
+	selector := resources(
+		kubevirt.VirtualMachines, kubevirt.VirtualMachineInstances, kubevirt.VirtualMachineInstanceReplicaSets, kubevirt.VirtualMachinePools,
+		kubevirt.DataVolumes, kubevirt.PersistentVolumeClaims,
+	)
 	return &Restore{selector: selector, log: log}
 }
 
@@ -55,7 +59,7 @@ func (r *Restore) Execute(input *velero.RestoreItemActionExecuteInput) (*velero.
 }
 
 // inBackup returns the neighbours of a backed-up item that are in the backup: those it lists, or, in a backup made without
-// this plugin, those it could not have run without.
+// this plugin, those of its namespace that it could not have run without.
 func inBackup(resource schema.GroupResource, original map[string]any) ([]kubevirt.ID, error) {
 	ids, found, err := rules.AdditionalItems(original)
 	if err != nil || found {
@@ -66,7 +70,7 @@ func inBackup(resource schema.GroupResource, original map[string]any) ([]kubevir
 		return nil, err
 	}
 	for _, neighbour := range named {
-		if !neighbour.Optional {
+		if !neighbour.Optional && (neighbour.Namespace == "" || neighbour.Namespace == object.Namespace(original)) {
 			ids = append(ids, neighbour.ID)
 		}
 	}

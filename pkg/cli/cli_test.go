@@ -25,7 +25,7 @@ func TestHelpNamesEveryCommand(t *testing.T) {
 	if code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	for _, command := range []string{"install", "version", "velero backup create"} {
+	for _, command := range []string{"graph", "install", "version", "velero backup create"} {
 		if !strings.Contains(out, command) {
 			t.Errorf("%q is missing in:\n%s", command, out)
 		}

@@ -7,9 +7,15 @@ import (
 	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/discovery/cached/memory"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/restmapper"
 
 	"velero-plugin-for-kubevirt/pkg/graph"
 	"velero-plugin-for-kubevirt/pkg/kubevirt"
@@ -18,67 +24,102 @@ import (
 // pageSize is how many objects one request asks for: what kubectl uses.
 const pageSize = 500
 
-// Live reads from an API server. It asks each query once and keeps the answer, so it is as old as the backup that it
+// Live reads from an API server. It asks each question once and keeps the answer, so it is as old as the backup that it
 // serves: Velero starts a plugin process for each backup and restore. It is safe for parallel use.
 type Live struct {
-	client  metadata.Interface
-	mu      sync.Mutex
-	answers map[graph.Query]*answer
-}
+	lists   metadata.Interface
+	objects dynamic.Interface
+	mapper  meta.RESTMapper // knows in which version a resource is served
 
-// An answer is locked while it is being fetched, so that parallel askers wait for one list instead of each making it.
-type answer struct {
-	mu    sync.Mutex
-	known bool
-	items []metav1.PartialObjectMetadata
+	mu   sync.Mutex
+	kept map[any]any // answers by question: a Query or an ID
 }
 
 // NewLive returns a reader of the cluster that config points at. It makes no request.
 func NewLive(config *rest.Config) (*Live, error) {
-	client, err := metadata.NewForConfig(config)
+	lists, err := metadata.NewForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("making a client for %s: %w", config.Host, err)
 	}
-	return &Live{client: client, answers: map[graph.Query]*answer{}}, nil
+	objects, err := dynamic.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("making a client for %s: %w", config.Host, err)
+	}
+	discoverer, err := discovery.NewDiscoveryClientForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("making a client for %s: %w", config.Host, err)
+	}
+	mapper := restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(discoverer))
+	return &Live{lists: lists, objects: objects, mapper: mapper, kept: map[any]any{}}, nil
 }
 
 // List returns the metadata of the objects that query selects. A resource that the cluster does not have is an empty list;
 // a refused or failed read is an error, and is asked again next time.
 func (l *Live) List(ctx context.Context, query graph.Query) ([]metav1.PartialObjectMetadata, error) {
+	items, err := ask(l, query, func() ([]metav1.PartialObjectMetadata, error) { return l.list(ctx, query) })
+	if err != nil {
+		return nil, fmt.Errorf("listing %s in namespace %q: %w", query.GroupResource, query.Namespace, err)
+	}
+	return items, nil
+}
+
+// Get returns the whole object, nil when there is none.
+func (l *Live) Get(ctx context.Context, id kubevirt.ID) (map[string]any, error) {
+	obj, err := ask(l, id, func() (map[string]any, error) { return l.get(ctx, id) })
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", id, err)
+	}
+	return obj, nil
+}
+
+// An answer is locked while it is being fetched, so that parallel askers wait for one request instead of each making it.
+type answer[T any] struct {
+	mu    sync.Mutex
+	known bool
+	value T
+}
+
+// ask returns the kept answer to a question, or fetches and keeps it. Errors are not kept.
+func ask[T any](l *Live, question any, fetch func() (T, error)) (T, error) {
 	l.mu.Lock()
-	a := l.answers[query]
-	if a == nil {
-		a = &answer{}
-		l.answers[query] = a
+	a, asked := l.kept[question].(*answer[T])
+	if !asked {
+		a = &answer[T]{}
+		l.kept[question] = a
 	}
 	l.mu.Unlock()
 
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.known {
-		return a.items, nil
+		return a.value, nil
 	}
-	items, err := l.fetch(ctx, query)
-	if err != nil {
-		return nil, fmt.Errorf("listing %s in namespace %q: %w", query.GroupResource, query.Namespace, err)
+	value, err := fetch()
+	if err == nil {
+		a.value, a.known = value, true
 	}
-	a.items, a.known = items, true
-	return items, nil
+	return value, err
 }
 
-func (l *Live) fetch(ctx context.Context, query graph.Query) ([]metav1.PartialObjectMetadata, error) {
-	version, known := kubevirt.Version(query.GroupResource)
-	if !known {
-		return nil, fmt.Errorf("no API version is known for it")
+// served finds the version of a resource; false when the cluster does not have it, say CDI is not installed.
+func (l *Live) served(resource schema.GroupResource) (schema.GroupVersionResource, bool, error) {
+	full, err := l.mapper.ResourceFor(resource.WithVersion(""))
+	if meta.IsNoMatchError(err) {
+		return full, false, nil
 	}
-	client := l.client.Resource(query.WithVersion(version)).Namespace(query.Namespace)
+	return full, err == nil, err
+}
+
+func (l *Live) list(ctx context.Context, query graph.Query) ([]metav1.PartialObjectMetadata, error) {
+	resource, found, err := l.served(query.GroupResource)
+	if err != nil || !found {
+		return nil, err
+	}
+	client := l.lists.Resource(resource).Namespace(query.Namespace)
 	options := metav1.ListOptions{Limit: pageSize, LabelSelector: query.Labels, FieldSelector: query.Fields}
 	var items []metav1.PartialObjectMetadata
 	for {
 		page, err := client.List(ctx, options)
-		if apierrors.IsNotFound(err) {
-			return nil, nil // the resource itself: CDI, say, is not installed
-		}
 		if err != nil {
 			return nil, err
 		}
@@ -91,4 +132,19 @@ func (l *Live) fetch(ctx context.Context, query graph.Query) ([]metav1.PartialOb
 		}
 		options.Continue = page.Continue
 	}
+}
+
+func (l *Live) get(ctx context.Context, id kubevirt.ID) (map[string]any, error) {
+	resource, found, err := l.served(id.GroupResource)
+	if err != nil || !found {
+		return nil, err
+	}
+	obj, err := l.objects.Resource(resource).Namespace(id.Namespace).Get(ctx, id.Name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return obj.Object, nil
 }

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"velero-plugin-for-kubevirt/pkg/graph"
+	"velero-plugin-for-kubevirt/pkg/kubevirt"
 )
 
 // Memory reads from objects at hand, such as those of a file.
@@ -32,7 +33,7 @@ func (m Memory) List(_ context.Context, query graph.Query) ([]metav1.PartialObje
 	for _, obj := range m[query.GroupResource] {
 		phase, _, _ := unstructured.NestedString(obj.Object, "status", "phase")
 		selectable := fields.Set{"metadata.name": obj.GetName(), "metadata.namespace": obj.GetNamespace(), "status.phase": phase}
-		if obj.GetNamespace() != query.Namespace || !byLabel.Matches(labels.Set(obj.GetLabels())) || !byField.Matches(selectable) {
+		if (query.Namespace != "" && obj.GetNamespace() != query.Namespace) || !byLabel.Matches(labels.Set(obj.GetLabels())) || !byField.Matches(selectable) {
 			continue
 		}
 		var item metav1.PartialObjectMetadata
@@ -42,4 +43,14 @@ func (m Memory) List(_ context.Context, query graph.Query) ([]metav1.PartialObje
 		items = append(items, item)
 	}
 	return items, nil
+}
+
+// Get returns the whole object, nil when there is none.
+func (m Memory) Get(_ context.Context, id kubevirt.ID) (map[string]any, error) {
+	for _, obj := range m[id.GroupResource] {
+		if obj.GetNamespace() == id.Namespace && obj.GetName() == id.Name {
+			return obj.Object, nil
+		}
+	}
+	return nil, nil
 }

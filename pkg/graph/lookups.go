@@ -3,6 +3,7 @@ package graph
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -12,41 +13,59 @@ import (
 	"velero-plugin-for-kubevirt/pkg/object"
 )
 
-// A Query selects objects of one resource in one namespace, by labels and fields as the Kubernetes API has them.
-type Query struct {
-	schema.GroupResource
-	Namespace string // empty for cluster-scoped resources
-	Labels    string
-	Fields    string
-}
-
-// A Reader answers queries with the metadata of what exists: from a live cluster, from files or from memory. An error
-// means that it does not know; nothing found is no error.
-type Reader interface {
-	List(ctx context.Context, query Query) ([]metav1.PartialObjectMetadata, error)
-}
-
-// A lookup finds neighbours that the object does not name.
+// A lookup finds neighbours that no single field names.
 type lookup struct {
-	from   schema.GroupResource
-	find   func(ctx context.Context, obj map[string]any, reader Reader) ([]kubevirt.ID, error)
-	unsure bool // as Reference.Unsure
+	from []schema.GroupResource
+	find func(ctx context.Context, item Item, reader Reader) ([]kubevirt.ID, error)
+	// optional is as Reference.Optional.
+	optional bool
+	why      string // for the README's table
 }
+
+// An Item is an object with its resource.
+type Item struct {
+	schema.GroupResource
+	Object map[string]any
+}
+
+func (i Item) namespace() string { return object.Namespace(i.Object) }
+func (i Item) name() string      { return object.Name(i.Object) }
+
+func (i Item) id() kubevirt.ID {
+	return kubevirt.ID{GroupResource: i.GroupResource, Namespace: i.namespace(), Name: i.name()}
+}
+
+var (
+	machines  = []schema.GroupResource{kubevirt.VirtualMachines}
+	instances = []schema.GroupResource{kubevirt.VirtualMachineInstances}
+	// templates are the kinds that embed the spec of a VMI, instances those and the VMI itself.
+	templates = []schema.GroupResource{kubevirt.VirtualMachines, kubevirt.VirtualMachineInstanceReplicaSets, kubevirt.VirtualMachinePools}
+)
 
 var lookups = []lookup{
-	{from: kubevirt.VirtualMachines, find: instanceOfMachine},
-	{from: kubevirt.VirtualMachines, find: instancetypeAndPreference, unsure: true}, // a revision is as good
-	{from: kubevirt.VirtualMachines, find: backendStorage},
-	{from: kubevirt.VirtualMachineInstances, find: owner(kubevirt.VirtualMachines, "VirtualMachine")},
-	{from: kubevirt.VirtualMachineInstances, find: backendStorage},
-	{from: kubevirt.VirtualMachineInstances, find: podsOfInstance},
-	{from: kubevirt.Pods, find: familyOfPod},
-	{from: kubevirt.PersistentVolumeClaims, find: owner(kubevirt.DataVolumes, "DataVolume"), unsure: true}, // CDI up to 1.61 collected it
+	{from: machines, find: instanceOfMachine, why: "VirtualMachineInstance of a running VM, by its name"},
+	{from: []schema.GroupResource{kubevirt.VirtualMachines, kubevirt.VirtualMachinePools}, find: instancetypeAndPreference, optional: true,
+		why: "instancetype and preference, by the kind and name of the matcher; cluster-wide ones in a backup that asks for cluster resources"},
+	{from: []schema.GroupResource{kubevirt.VirtualMachines, kubevirt.VirtualMachineInstances}, find: backendStorage,
+		why: "backend storage PVC (vTPM, EFI variables), by its label or, before KubeVirt 1.4, its name"},
+	{from: instances, find: owner(kubevirt.VirtualMachines, "VirtualMachine"), why: "VM of a VirtualMachineInstance, by owner reference"},
+	{from: instances, find: podsOfInstance, why: "virt-launcher and hotplug pods of a VirtualMachineInstance, by its UID"},
+	{from: []schema.GroupResource{kubevirt.Pods}, find: familyOfPod, why: "VirtualMachineInstance, VM and sibling pods of a virt-launcher or hotplug pod, by owner references"},
+	{from: []schema.GroupResource{kubevirt.VirtualMachinePools}, find: owned(kubevirt.VirtualMachines), why: "VMs of a pool, by owner reference"},
+	{from: []schema.GroupResource{kubevirt.VirtualMachineInstanceReplicaSets}, find: owned(kubevirt.VirtualMachineInstances), why: "VirtualMachineInstances of a replica set, by owner reference"},
+	{from: append(slices.Clone(templates), instances...), find: inAnnotations(kubevirt.HookSidecars, sidecars), why: "config maps and PVCs of hook sidecars, named in an annotation"},
+	{from: append(slices.Clone(templates), instances...), find: inAnnotations(kubevirt.MultusNetworks, networks), optional: true, why: "networks named in an annotation"},
+	{from: append(slices.Clone(templates), instances...), find: inAnnotations(kubevirt.MultusDefaultNetwork, networks), optional: true, why: "default network named in an annotation"},
+	{from: append(slices.Clone(templates), instances...), find: bindingPluginNetworks, why: "NetworkAttachmentDefinition of a network binding plugin, by the KubeVirt configuration"},
+	// CDI up to 1.61 collected finished DataVolumes.
+	{from: []schema.GroupResource{kubevirt.PersistentVolumeClaims}, find: owner(kubevirt.DataVolumes, "DataVolume"), optional: true, why: "DataVolume of a PVC, by owner reference"},
+	{from: []schema.GroupResource{kubevirt.PersistentVolumeClaims, kubevirt.DataVolumes}, find: sourceOfVolume, optional: true,
+		why: "data source or populator of a PVC or DataVolume that is not filled yet"},
 }
 
 // instanceOfMachine finds the VMI of a VM: it has the VM's name (KubeVirt 1.9.0, pkg/virt-controller/watch/vm/vm.go).
-func instanceOfMachine(ctx context.Context, vm map[string]any, reader Reader) ([]kubevirt.ID, error) {
-	id := kubevirt.ID{GroupResource: kubevirt.VirtualMachineInstances, Namespace: object.Namespace(vm), Name: object.Name(vm)}
+func instanceOfMachine(ctx context.Context, vm Item, reader Reader) ([]kubevirt.ID, error) {
+	id := kubevirt.ID{GroupResource: kubevirt.VirtualMachineInstances, Namespace: vm.namespace(), Name: vm.name()}
 	found, err := exists(ctx, reader, id)
 	if err != nil || !found {
 		return nil, err
@@ -54,31 +73,31 @@ func instanceOfMachine(ctx context.Context, vm map[string]any, reader Reader) ([
 	return []kubevirt.ID{id}, nil
 }
 
-// instancetypeAndPreference finds what the VM's two matchers point at. An empty kind means the cluster-wide resource;
+// instancetypeAndPreference finds what the two matchers of a VM point at. An empty kind means the cluster-wide resource;
 // kinds are compared without regard to case, singular or plural (KubeVirt 1.9.0, pkg/instancetype/find/spec.go and
 // pkg/instancetype/preference/find/spec.go).
-func instancetypeAndPreference(_ context.Context, vm map[string]any, _ Reader) ([]kubevirt.ID, error) {
+func instancetypeAndPreference(_ context.Context, item Item, _ Reader) ([]kubevirt.ID, error) {
 	var ids []kubevirt.ID
 	for _, matcher := range []struct {
 		path                string
 		namespaced, cluster schema.GroupResource
 	}{
-		{"spec.instancetype", kubevirt.Instancetypes, kubevirt.ClusterInstancetypes},
-		{"spec.preference", kubevirt.Preferences, kubevirt.ClusterPreferences},
+		{vmSpec[item.GroupResource] + ".instancetype", kubevirt.Instancetypes, kubevirt.ClusterInstancetypes},
+		{vmSpec[item.GroupResource] + ".preference", kubevirt.Preferences, kubevirt.ClusterPreferences},
 	} {
-		name, err := object.String(vm, matcher.path+".name")
+		name, err := object.String(item.Object, matcher.path+".name")
 		if err != nil {
 			return nil, err
 		}
-		kind, err := object.String(vm, matcher.path+".kind")
+		kind, err := object.String(item.Object, matcher.path+".kind")
 		if err != nil {
 			return nil, err
 		}
-		switch kind := strings.TrimSuffix(strings.ToLower(kind), "s"); {
+		switch plural := strings.TrimSuffix(strings.ToLower(kind), "s") + "s"; {
 		case name == "":
-		case kind+"s" == matcher.namespaced.Resource:
-			ids = append(ids, kubevirt.ID{GroupResource: matcher.namespaced, Namespace: object.Namespace(vm), Name: name})
-		case kind == "" || kind+"s" == matcher.cluster.Resource:
+		case plural == matcher.namespaced.Resource:
+			ids = append(ids, kubevirt.ID{GroupResource: matcher.namespaced, Namespace: item.namespace(), Name: name})
+		case kind == "" || plural == matcher.cluster.Resource:
 			ids = append(ids, kubevirt.ID{GroupResource: matcher.cluster, Name: name})
 		default:
 			return nil, fmt.Errorf("%s.kind: want one of %s, %s, found %q", matcher.path, matcher.namespaced.Resource, matcher.cluster.Resource, kind)
@@ -90,101 +109,119 @@ func instancetypeAndPreference(_ context.Context, vm map[string]any, _ Reader) (
 // backendStorage finds the PVCs that keep a VM's vTPM and EFI variables. Since KubeVirt 1.4 they carry a label with the
 // VM's name; before, the PVC had a fixed name (KubeVirt 1.9.0, pkg/storage/backend-storage/backend-storage.go). Whether
 // there is one cannot be told from the spec: a preference may ask for it.
-func backendStorage(ctx context.Context, obj map[string]any, reader Reader) ([]kubevirt.ID, error) {
-	pvcs, err := reader.List(ctx, Query{GroupResource: kubevirt.PersistentVolumeClaims, Namespace: object.Namespace(obj)})
+func backendStorage(ctx context.Context, item Item, reader Reader) ([]kubevirt.ID, error) {
+	pvcs, err := reader.List(ctx, Query{GroupResource: kubevirt.PersistentVolumeClaims, Namespace: item.namespace()})
 	if err != nil {
 		return nil, err
 	}
-	name := object.Name(obj)
-	legacyName := kubevirt.PersistentStateLabel + "-" + name
+	legacyName := kubevirt.PersistentStateLabel + "-" + item.name()
 	var ids []kubevirt.ID
 	for i := range pvcs {
-		if pvcs[i].Labels[kubevirt.PersistentStateLabel] == name || pvcs[i].Name == legacyName {
+		if pvcs[i].Labels[kubevirt.PersistentStateLabel] == item.name() || pvcs[i].Name == legacyName {
 			ids = append(ids, idOf(kubevirt.PersistentVolumeClaims, &pvcs[i]))
 		}
 	}
 	return ids, nil
 }
 
-// activePods are KubeVirt's pods that still run something: a Completed launcher is the leftover of a migration.
-func activePods(ctx context.Context, reader Reader, namespace string) ([]metav1.PartialObjectMetadata, error) {
-	return reader.List(ctx, Query{
-		GroupResource: kubevirt.Pods,
-		Namespace:     namespace,
-		Labels:        kubevirt.PodRoleLabel + " in (" + kubevirt.LauncherRole + "," + kubevirt.HotplugRole + ")",
-		Fields:        "status.phase!=Succeeded,status.phase!=Failed",
-	})
-}
-
-// podsOfInstance finds the launcher pods of a VMI – two during a migration – and the pods that hold their hotplugged disks.
-func podsOfInstance(ctx context.Context, vmi map[string]any, reader Reader) ([]kubevirt.ID, error) {
-	return podsByInstanceUID(ctx, reader, object.Namespace(vmi), object.UID(vmi))
-}
-
-func podsByInstanceUID(ctx context.Context, reader Reader, namespace, uid string) ([]kubevirt.ID, error) {
-	pods, err := activePods(ctx, reader, namespace)
-	if err != nil || uid == "" {
+// bindingPluginNetworks finds the networks that a VM needs because of how its interfaces are bound: the KubeVirt resource
+// says which network a binding plugin wants (KubeVirt 1.9.0, pkg/network/multus/annotation.go).
+func bindingPluginNetworks(ctx context.Context, item Item, reader Reader) ([]kubevirt.ID, error) {
+	plugins, err := object.Strings(item.Object, vmiSpec[item.GroupResource]+".domain.devices.interfaces[].binding.name")
+	if err != nil || len(plugins) == 0 {
+		return nil, err
+	}
+	installations, err := reader.List(ctx, Query{GroupResource: kubevirt.KubeVirts})
+	if err != nil {
 		return nil, err
 	}
 	var ids []kubevirt.ID
-	launchers := map[string]bool{}
-	for i := range pods {
-		if pods[i].Labels[kubevirt.CreatedByLabel] == uid {
-			launchers[string(pods[i].UID)] = true
-			ids = append(ids, idOf(kubevirt.Pods, &pods[i]))
+	for i := range installations {
+		id := idOf(kubevirt.KubeVirts, &installations[i])
+		configuration, err := reader.Get(ctx, id)
+		if err != nil {
+			return nil, err
 		}
-	}
-	for i := range pods {
-		if launcher := metav1.GetControllerOf(&pods[i]); launcher != nil && launchers[string(launcher.UID)] {
-			ids = append(ids, idOf(kubevirt.Pods, &pods[i]))
+		for _, plugin := range plugins {
+			// The plugin's name is a key and may have dots, so no path leads to it.
+			binding, err := object.Map(configuration, "spec.configuration.network.binding")
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", id, err)
+			}
+			registered, _ := binding[plugin.Value].(map[string]any)
+			if network, _ := registered["networkAttachmentDefinition"].(string); network != "" {
+				ids = append(ids, slashID(kubevirt.NetworkAttachmentDefinitions, item.namespace(), network))
+			}
 		}
 	}
 	return ids, nil
 }
 
-// familyOfPod finds, for a launcher or hotplug pod, its VMI, the VM of that and all its pods. A hotplug pod belongs to a
-// launcher pod (KubeVirt 1.9.0, pkg/virt-controller/services/template.go, RenderHotplugAttachmentPodTemplate).
-func familyOfPod(ctx context.Context, pod map[string]any, reader Reader) ([]kubevirt.ID, error) {
-	namespace := object.Namespace(pod)
-	parent := object.Owner(pod)
-	if parent != nil && parent.Kind == "Pod" {
-		pods, err := activePods(ctx, reader, namespace)
+// dataSources are the kinds that a volume's data may come from.
+var dataSources = map[string]schema.GroupResource{
+	"VolumeImportSource":       kubevirt.VolumeImportSources,
+	"VolumeCloneSource":        kubevirt.VolumeCloneSources,
+	"VolumeUploadSource":       kubevirt.VolumeUploadSources,
+	"OvirtVolumePopulator":     kubevirt.OvirtVolumePopulators,
+	"OpenstackVolumePopulator": kubevirt.OpenstackVolumePopulators,
+	"VolumeSnapshot":           kubevirt.VolumeSnapshots,
+	"PersistentVolumeClaim":    kubevirt.PersistentVolumeClaims,
+}
+
+// sourceOfVolume finds what a PVC of its own – not a DataVolume's – or a DataVolume is still to be filled from.
+func sourceOfVolume(_ context.Context, item Item, _ Reader) ([]kubevirt.ID, error) {
+	phase, err := object.String(item.Object, "status.phase")
+	if err != nil || phase == "Bound" || phase == "Succeeded" {
+		return nil, err
+	}
+	paths := []string{"spec.dataSourceRef"}
+	switch {
+	case item.GroupResource == kubevirt.DataVolumes:
+		paths = []string{"spec.pvc.dataSource", "spec.pvc.dataSourceRef", "spec.storage.dataSource", "spec.storage.dataSourceRef"}
+	case object.Owner(item.Object) != nil:
+		return nil, nil // its DataVolume makes the source anew
+	}
+	var ids []kubevirt.ID
+	for _, path := range paths {
+		kind, err := object.String(item.Object, path+".kind")
 		if err != nil {
 			return nil, err
 		}
-		launcher := byUID(pods, string(parent.UID))
-		if launcher == nil {
-			return nil, nil
+		name, err := object.String(item.Object, path+".name")
+		if err != nil {
+			return nil, err
 		}
-		parent = metav1.GetControllerOf(launcher)
-	}
-	if parent == nil || parent.Kind != "VirtualMachineInstance" {
-		return nil, nil
-	}
-	ids, err := podsByInstanceUID(ctx, reader, namespace, string(parent.UID))
-	if err != nil {
-		return nil, err
-	}
-	vmis, err := reader.List(ctx, Query{GroupResource: kubevirt.VirtualMachineInstances, Namespace: namespace})
-	if err != nil {
-		return nil, err
-	}
-	if vmi := byUID(vmis, string(parent.UID)); vmi != nil {
-		ids = append(ids, idOf(kubevirt.VirtualMachineInstances, vmi))
-		if vm := metav1.GetControllerOf(vmi); vm != nil && vm.Kind == "VirtualMachine" {
-			ids = append(ids, kubevirt.ID{GroupResource: kubevirt.VirtualMachines, Namespace: namespace, Name: vm.Name})
+		if resource, known := dataSources[kind]; known && name != "" {
+			ids = append(ids, kubevirt.ID{GroupResource: resource, Namespace: item.namespace(), Name: name})
 		}
 	}
 	return ids, nil
 }
 
 // owner returns a lookup for the controller of an object, when it is of the given kind.
-func owner(resource schema.GroupResource, kind string) func(context.Context, map[string]any, Reader) ([]kubevirt.ID, error) {
-	return func(_ context.Context, obj map[string]any, _ Reader) ([]kubevirt.ID, error) {
-		if ref := object.Owner(obj); ref != nil && ref.Kind == kind {
-			return []kubevirt.ID{{GroupResource: resource, Namespace: object.Namespace(obj), Name: ref.Name}}, nil
+func owner(resource schema.GroupResource, kind string) func(context.Context, Item, Reader) ([]kubevirt.ID, error) {
+	return func(_ context.Context, item Item, _ Reader) ([]kubevirt.ID, error) {
+		if ref := object.Owner(item.Object); ref != nil && ref.Kind == kind {
+			return []kubevirt.ID{{GroupResource: resource, Namespace: item.namespace(), Name: ref.Name}}, nil
 		}
 		return nil, nil
+	}
+}
+
+// owned returns a lookup for the objects of a resource whose controller is the item.
+func owned(resource schema.GroupResource) func(context.Context, Item, Reader) ([]kubevirt.ID, error) {
+	return func(ctx context.Context, item Item, reader Reader) ([]kubevirt.ID, error) {
+		candidates, err := reader.List(ctx, Query{GroupResource: resource, Namespace: item.namespace()})
+		if err != nil {
+			return nil, err
+		}
+		var ids []kubevirt.ID
+		for i := range candidates {
+			if ref := metav1.GetControllerOf(&candidates[i]); ref != nil && string(ref.UID) == object.UID(item.Object) {
+				ids = append(ids, idOf(resource, &candidates[i]))
+			}
+		}
+		return ids, nil
 	}
 }
 
@@ -194,23 +231,17 @@ func exists(ctx context.Context, reader Reader, id kubevirt.ID) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	for i := range items {
-		if items[i].Name == id.Name {
-			return true, nil
-		}
-	}
-	return false, nil
-}
-
-func byUID(items []metav1.PartialObjectMetadata, uid string) *metav1.PartialObjectMetadata {
-	for i := range items {
-		if string(items[i].UID) == uid {
-			return &items[i]
-		}
-	}
-	return nil
+	return slices.ContainsFunc(items, func(item metav1.PartialObjectMetadata) bool { return item.Name == id.Name }), nil
 }
 
 func idOf(resource schema.GroupResource, item *metav1.PartialObjectMetadata) kubevirt.ID {
 	return kubevirt.ID{GroupResource: resource, Namespace: item.Namespace, Name: item.Name}
+}
+
+// slashID reads "namespace/name", or "name" for an object in the referrer's namespace.
+func slashID(resource schema.GroupResource, namespace, text string) kubevirt.ID {
+	if before, after, found := strings.Cut(text, "/"); found {
+		namespace, text = before, after
+	}
+	return kubevirt.ID{GroupResource: resource, Namespace: namespace, Name: text}
 }

@@ -58,3 +58,12 @@ const (
 // AdditionalItems is the plugin's own annotation on a backed-up VirtualMachine or VirtualMachineInstance: the additional
 // items that were in the cluster and admitted by the backup's filters, so that a restore asks for those and no others.
 const AdditionalItems = "velero.kubevirt.io/additional-items"
+
+// Annotations of a VirtualMachineInstance that name other objects.
+const (
+	// HookSidecars lists containers that run beside the guest, as JSON (KubeVirt 1.9.0, pkg/hooks/hooks.go).
+	HookSidecars = "hooks.kubevirt.io/hookSidecars"
+	// MultusNetworks and MultusDefaultNetwork list networks of the launcher pod.
+	MultusNetworks       = "k8s.v1.cni.cncf.io/networks"
+	MultusDefaultNetwork = "v1.multus-cni.io/default-network"
+)

@@ -8,27 +8,45 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"kubevirt.io/api/core"
 	"kubevirt.io/api/instancetype"
+	"kubevirt.io/api/pool"
 	cdi "kubevirt.io/containerized-data-importer-api/pkg/apis/core"
+	"kubevirt.io/containerized-data-importer-api/pkg/apis/forklift"
 )
 
 // The resources the plugin reads, edits or names as additional items.
 var (
-	VirtualMachines         = schema.GroupResource{Group: core.GroupName, Resource: "virtualmachines"}
-	VirtualMachineInstances = schema.GroupResource{Group: core.GroupName, Resource: "virtualmachineinstances"}
+	KubeVirts                         = schema.GroupResource{Group: core.GroupName, Resource: "kubevirts"}
+	VirtualMachines                   = schema.GroupResource{Group: core.GroupName, Resource: "virtualmachines"}
+	VirtualMachineInstances           = schema.GroupResource{Group: core.GroupName, Resource: "virtualmachineinstances"}
+	VirtualMachineInstanceReplicaSets = schema.GroupResource{Group: core.GroupName, Resource: "virtualmachineinstancereplicasets"}
+	VirtualMachineInstancePresets     = schema.GroupResource{Group: core.GroupName, Resource: "virtualmachineinstancepresets"}
+	VirtualMachinePools               = schema.GroupResource{Group: pool.GroupName, Resource: "virtualmachinepools"}
 
 	Instancetypes        = schema.GroupResource{Group: instancetype.GroupName, Resource: instancetype.PluralResourceName}
 	ClusterInstancetypes = schema.GroupResource{Group: instancetype.GroupName, Resource: instancetype.ClusterPluralResourceName}
 	Preferences          = schema.GroupResource{Group: instancetype.GroupName, Resource: instancetype.PluralPreferenceResourceName}
 	ClusterPreferences   = schema.GroupResource{Group: instancetype.GroupName, Resource: instancetype.ClusterPluralPreferenceResourceName}
 
-	DataVolumes = schema.GroupResource{Group: cdi.GroupName, Resource: "datavolumes"}
+	DataVolumes               = schema.GroupResource{Group: cdi.GroupName, Resource: "datavolumes"}
+	DataSources               = schema.GroupResource{Group: cdi.GroupName, Resource: "datasources"}
+	VolumeImportSources       = schema.GroupResource{Group: cdi.GroupName, Resource: "volumeimportsources"}
+	VolumeCloneSources        = schema.GroupResource{Group: cdi.GroupName, Resource: "volumeclonesources"}
+	VolumeUploadSources       = schema.GroupResource{Group: cdi.GroupName, Resource: "volumeuploadsources"}
+	OvirtVolumePopulators     = schema.GroupResource{Group: forklift.GroupName, Resource: "ovirtvolumepopulators"}
+	OpenstackVolumePopulators = schema.GroupResource{Group: forklift.GroupName, Resource: "openstackvolumepopulators"}
 
-	Pods                   = schema.GroupResource{Resource: "pods"}
-	PersistentVolumeClaims = schema.GroupResource{Resource: "persistentvolumeclaims"}
-	Secrets                = schema.GroupResource{Resource: "secrets"}
-	ConfigMaps             = schema.GroupResource{Resource: "configmaps"}
-	ServiceAccounts        = schema.GroupResource{Resource: "serviceaccounts"}
-	ControllerRevisions    = schema.GroupResource{Group: "apps", Resource: "controllerrevisions"}
+	Pods                         = schema.GroupResource{Resource: "pods"}
+	PersistentVolumeClaims       = schema.GroupResource{Resource: "persistentvolumeclaims"}
+	Secrets                      = schema.GroupResource{Resource: "secrets"}
+	ConfigMaps                   = schema.GroupResource{Resource: "configmaps"}
+	ServiceAccounts              = schema.GroupResource{Resource: "serviceaccounts"}
+	ControllerRevisions          = schema.GroupResource{Group: "apps", Resource: "controllerrevisions"}
+	PriorityClasses              = schema.GroupResource{Group: "scheduling.k8s.io", Resource: "priorityclasses"}
+	ResourceClaims               = schema.GroupResource{Group: "resource.k8s.io", Resource: "resourceclaims"}
+	ResourceClaimTemplates       = schema.GroupResource{Group: "resource.k8s.io", Resource: "resourceclaimtemplates"}
+	VolumeSnapshots              = schema.GroupResource{Group: "snapshot.storage.k8s.io", Resource: "volumesnapshots"}
+	NetworkAttachmentDefinitions = schema.GroupResource{Group: "k8s.cni.cncf.io", Resource: "network-attachment-definitions"}
+	ImageStreams                 = schema.GroupResource{Group: "image.openshift.io", Resource: "imagestreams"}
 )
 
 // A kind is what an item calls itself: its API group and kind.
@@ -36,29 +54,20 @@ type kind struct{ group, kind string }
 
 // kinds lists the items Velero hands to the plugin.
 var kinds = map[kind]schema.GroupResource{
-	{core.GroupName, "VirtualMachine"}:         VirtualMachines,
-	{core.GroupName, "VirtualMachineInstance"}: VirtualMachineInstances,
-	{cdi.GroupName, "DataVolume"}:              DataVolumes,
-	{"", "PersistentVolumeClaim"}:              PersistentVolumeClaims,
-	{"", "Pod"}:                                Pods,
-}
-
-// versions gives, for each resource the plugin lists, the API version it is listed in: the one that every supported
-// KubeVirt and CDI release serves (KubeVirt 1.3 – 1.9, CDI 1.59 – 1.65).
-var versions = map[schema.GroupResource]string{
-	VirtualMachines:         "v1",
-	VirtualMachineInstances: "v1",
-	Instancetypes:           "v1beta1",
-	ClusterInstancetypes:    "v1beta1",
-	Preferences:             "v1beta1",
-	ClusterPreferences:      "v1beta1",
-	DataVolumes:             "v1beta1",
-	Pods:                    "v1",
-	PersistentVolumeClaims:  "v1",
-	Secrets:                 "v1",
-	ConfigMaps:              "v1",
-	ServiceAccounts:         "v1",
-	ControllerRevisions:     "v1",
+	{core.GroupName, "VirtualMachine"}:                   VirtualMachines,
+	{core.GroupName, "VirtualMachineInstance"}:           VirtualMachineInstances,
+	{core.GroupName, "VirtualMachineInstanceReplicaSet"}: VirtualMachineInstanceReplicaSets,
+	{core.GroupName, "VirtualMachineInstancePreset"}:     VirtualMachineInstancePresets,
+	{pool.GroupName, "VirtualMachinePool"}:               VirtualMachinePools,
+	{cdi.GroupName, "DataVolume"}:                        DataVolumes,
+	{cdi.GroupName, "DataSource"}:                        DataSources,
+	{cdi.GroupName, "VolumeImportSource"}:                VolumeImportSources,
+	{cdi.GroupName, "VolumeCloneSource"}:                 VolumeCloneSources,
+	{cdi.GroupName, "VolumeUploadSource"}:                VolumeUploadSources,
+	{forklift.GroupName, "OvirtVolumePopulator"}:         OvirtVolumePopulators,
+	{forklift.GroupName, "OpenstackVolumePopulator"}:     OpenstackVolumePopulators,
+	{"", "PersistentVolumeClaim"}:                        PersistentVolumeClaims,
+	{"", "Pod"}:                                          Pods,
 }
 
 // ResourceOf returns the resource of an item by its apiVersion and kind, and false for a kind the plugin has no rule for.
@@ -69,10 +78,4 @@ func ResourceOf(apiVersion, kindName string) (schema.GroupResource, bool) {
 	}
 	resource, known := kinds[kind{group, kindName}]
 	return resource, known
-}
-
-// Version returns the API version in which the plugin lists a resource, and false for a resource it never lists.
-func Version(resource schema.GroupResource) (string, bool) {
-	version, known := versions[resource]
-	return version, known
 }

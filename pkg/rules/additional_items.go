@@ -11,15 +11,17 @@ import (
 	"velero-plugin-for-kubevirt/pkg/object"
 )
 
-// madeByKubeVirt are the kinds that a restored VM does not bring along.
-var madeByKubeVirt = []schema.GroupResource{kubevirt.VirtualMachineInstances, kubevirt.Pods}
+// madeByKubeVirt are the kinds that nothing brings along when it is restored: a VM makes its instance, a pool its VMs.
+var madeByKubeVirt = []schema.GroupResource{kubevirt.VirtualMachines, kubevirt.VirtualMachineInstances, kubevirt.Pods}
 
 // Velero warns about every additional item of a restore that the backup does not hold, and a restore cannot see what the
 // backup holds – nor find objects by label in a cluster that has lost them. So the backed-up VM carries the list, and the
 // restored one does not.
 var additionalItems = Rule{
-	ID:     "additional-items",
-	Kinds:  []schema.GroupResource{kubevirt.VirtualMachines, kubevirt.VirtualMachineInstances},
+	ID: "additional-items",
+	Kinds: []schema.GroupResource{
+		kubevirt.VirtualMachines, kubevirt.VirtualMachineInstances, kubevirt.VirtualMachineInstanceReplicaSets, kubevirt.VirtualMachinePools,
+	},
 	Phases: []Phase{Backup, Restore},
 	Why:    "A backed-up VM carries the list of what it needs, so that a restore by label brings the whole VM and asks for nothing that is not in the backup.",
 	Apply: func(vm map[string]any, in Input) (Result, error) {

@@ -65,6 +65,7 @@ func readDefinitions(ctx context.Context, b *builder, binaries map[string]string
 	if err != nil {
 		return nil, err
 	}
+	documents = append(documents, []byte(networkDefinition))
 	for _, printed := range []struct {
 		program string
 		args    []string
@@ -93,6 +94,20 @@ func readDefinitions(ctx context.Context, b *builder, binaries map[string]string
 	}
 	return all, nil
 }
+
+// networkDefinition is what Multus adds to a cluster, as far as the API server is concerned (the Kubernetes Network Custom
+// Resource Definition De-facto Standard). Its own is only in a module with far more dependencies than these lines.
+const networkDefinition = `
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: network-attachment-definitions.k8s.cni.cncf.io}
+spec:
+  group: k8s.cni.cncf.io
+  scope: Namespaced
+  names: {kind: NetworkAttachmentDefinition, plural: network-attachment-definitions, singular: network-attachment-definition}
+  versions:
+  - {name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}}
+`
 
 func snapshotDefinitions(ctx context.Context, b *builder) ([][]byte, error) {
 	dir, err := b.moduleDir(ctx, "snapshotter", "github.com/kubernetes-csi/external-snapshotter/client/v8")

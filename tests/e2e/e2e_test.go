@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"slices"
@@ -323,6 +324,14 @@ func TestTheReadmesCommandsWork(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if words[0] == filepath.Base(binary) {
+			typed := exec.CommandContext(t.Context(), binary, words[1:]...)
+			typed.Env = append(os.Environ(), "KUBECONFIG="+running.Kubeconfig)
+			if out, err := typed.CombinedOutput(); err != nil {
+				t.Errorf("%s: %v\n%s", command, err, out)
+			}
+			ran++
+		}
 		if words[0] != "velero" {
 			continue
 		}
@@ -334,7 +343,7 @@ func TestTheReadmesCommandsWork(t *testing.T) {
 		}
 		ran++
 	}
-	if ran < 5 {
+	if ran < 7 {
 		t.Errorf("only %d commands in the README", ran)
 	}
 	isBack(t, shop)

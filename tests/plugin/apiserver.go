@@ -21,6 +21,8 @@ import (
 
 	"velero-plugin-for-kubevirt/pkg/cluster"
 	"velero-plugin-for-kubevirt/pkg/graph"
+	"velero-plugin-for-kubevirt/pkg/kubevirt"
+	"velero-plugin-for-kubevirt/tests/scenarios"
 )
 
 // page is how many objects the API server returns at a time, whatever the limit asked for: few, so that a reader that does
@@ -31,7 +33,7 @@ const page = 2
 type apiServer struct {
 	*httptest.Server
 	objects cluster.Memory
-	// failures are the status codes to answer, by resource. The resource of a status 404 is one that is not installed.
+	// failures are the status codes to answer, by resource. A resource with status 404 is not installed.
 	failures map[string]int
 
 	mu       sync.Mutex
@@ -62,13 +64,20 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	s.requests = append(s.requests, r.URL.String())
 	s.mu.Unlock()
-	query, err := parse(r)
+	if s.discover(w, r.URL.Path) {
+		return
+	}
+	query, single, err := parse(r)
 	if err != nil {
 		fail(w, http.StatusBadRequest, err.Error())
 		return
 	}
 	if code := s.failures[query.Resource]; code != 0 {
 		fail(w, code, "the test says so")
+		return
+	}
+	if single != "" {
+		s.sendObject(w, r, kubevirt.ID{GroupResource: query.GroupResource, Namespace: query.Namespace, Name: single})
 		return
 	}
 	items, err := s.objects.List(r.Context(), query)
@@ -85,12 +94,56 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	send(w, http.StatusOK, list)
 }
 
-// parse reads /api/v1/namespaces/NS/R and /apis/G/V/namespaces/NS/R, and the same without a namespace.
-func parse(r *http.Request) (graph.Query, error) {
-	if !strings.Contains(r.Header.Get("Accept"), "as=PartialObjectMetadataList") {
-		return graph.Query{}, fmt.Errorf("the whole objects were asked for: Accept: %s", r.Header.Get("Accept"))
+// discover answers what is served: /api, /apis, and the resources of a group's version.
+func (s *apiServer) discover(w http.ResponseWriter, path string) bool {
+	groups := metav1.APIGroupList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "APIGroupList"}}
+	served := map[string]*metav1.APIResourceList{}
+	for _, kind := range scenarios.Resources {
+		if s.failures[kind.Resource] == http.StatusNotFound {
+			continue
+		}
+		version := kind.GroupVersion()
+		at := "/apis/" + version.String()
+		if version.Group == "" {
+			at = "/api/" + version.Version
+		}
+		if served[at] == nil {
+			served[at] = &metav1.APIResourceList{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "APIResourceList"}, GroupVersion: version.String()}
+			preferred := metav1.GroupVersionForDiscovery{GroupVersion: version.String(), Version: version.Version}
+			if version.Group != "" {
+				groups.Groups = append(groups.Groups, metav1.APIGroup{Name: version.Group, Versions: []metav1.GroupVersionForDiscovery{preferred}, PreferredVersion: preferred})
+			}
+		}
+		served[at].APIResources = append(served[at].APIResources, metav1.APIResource{Name: kind.Resource, Kind: kind.Kind, Namespaced: kind.Namespaced, Verbs: metav1.Verbs{"get", "list"}})
 	}
-	query := graph.Query{Labels: r.URL.Query().Get("labelSelector"), Fields: r.URL.Query().Get("fieldSelector")}
+	switch {
+	case path == "/api":
+		send(w, http.StatusOK, metav1.APIVersions{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "APIVersions"}, Versions: []string{"v1"}})
+	case path == "/apis":
+		send(w, http.StatusOK, groups)
+	case served[path] != nil:
+		send(w, http.StatusOK, served[path])
+	default:
+		return false
+	}
+	return true
+}
+
+func (s *apiServer) sendObject(w http.ResponseWriter, r *http.Request, id kubevirt.ID) {
+	switch obj, err := s.objects.Get(r.Context(), id); {
+	case err != nil:
+		fail(w, http.StatusInternalServerError, err.Error())
+	case obj == nil:
+		fail(w, http.StatusNotFound, "no "+id.String())
+	default:
+		send(w, http.StatusOK, obj)
+	}
+}
+
+// parse reads /api/v1/namespaces/NS/R and /apis/G/V/namespaces/NS/R, the same without a namespace, and each of them with
+// the name of a single object behind it.
+func parse(r *http.Request) (query graph.Query, name string, err error) {
+	query = graph.Query{Labels: r.URL.Query().Get("labelSelector"), Fields: r.URL.Query().Get("fieldSelector")}
 	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
 	group := ""
 	switch {
@@ -99,16 +152,21 @@ func parse(r *http.Request) (graph.Query, error) {
 	case parts[0] == "api" && len(parts) > 2:
 		parts = parts[2:]
 	default:
-		return query, fmt.Errorf("no resource in %s", r.URL.Path)
+		return query, "", fmt.Errorf("no resource in %s", r.URL.Path)
 	}
-	if parts[0] == "namespaces" && len(parts) == 3 {
+	if parts[0] == "namespaces" && len(parts) >= 3 {
 		query.Namespace, parts = parts[1], parts[2:]
 	}
-	if len(parts) != 1 {
-		return query, fmt.Errorf("not a list: %s", r.URL.Path)
-	}
 	query.GroupResource = schema.GroupResource{Group: group, Resource: parts[0]}
-	return query, nil
+	switch {
+	case len(parts) == 2:
+		return query, parts[1], nil
+	case len(parts) > 2:
+		return query, "", fmt.Errorf("neither a list nor an object: %s", r.URL.Path)
+	case !strings.Contains(r.Header.Get("Accept"), "as=PartialObjectMetadataList"):
+		return query, "", fmt.Errorf("a list of whole objects was asked for: Accept: %s", r.Header.Get("Accept"))
+	}
+	return query, "", nil
 }
 
 func fail(w http.ResponseWriter, code int, message string) {

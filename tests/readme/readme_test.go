@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/mod/modfile"
 
+	"velero-plugin-for-kubevirt/pkg/graph"
 	"velero-plugin-for-kubevirt/pkg/rules"
 )
 
@@ -22,6 +23,7 @@ const path = "../../README.md"
 // tables are the generated parts. In the README each stands between <!-- name --> and <!-- end -->.
 var tables = map[string]func(t *testing.T) string{
 	"rules":         rulesTable,
+	"references":    referencesTable,
 	"compatibility": compatibilityTable,
 	"make help":     makeHelp,
 }
@@ -58,6 +60,16 @@ func rulesTable(*testing.T) string {
 			phases = append(phases, string(phase))
 		}
 		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", rule.ID, strings.Join(phases, ", "), rule.Why)
+	}
+	return b.String()
+}
+
+// referencesTable lists what the graph follows. The same field of several kinds is one row.
+func referencesTable(*testing.T) string {
+	var b strings.Builder
+	b.WriteString("| from | field, or how it is found | to |\n|---|---|---|\n")
+	for _, row := range graph.Rows() {
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", row.From, row.Where, row.To)
 	}
 	return b.String()
 }
@@ -119,7 +131,7 @@ func TestCommandsAreRun(t *testing.T) {
 	for _, command := range commands {
 		words := strings.Fields(command)
 		switch words[0] {
-		case "velero", "kubectl":
+		case "velero", "velero-plugin-for-kubevirt":
 			// tests/e2e runs these.
 		case "make":
 			if target := strings.TrimSuffix(words[1], ";"); !slices.Contains(inCI, target) && !slices.Contains(inCI, target+";") {

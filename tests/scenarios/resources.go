@@ -8,28 +8,62 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// resources says under which resource each kind in the scenarios is found.
-var resources = map[string]schema.GroupResource{
-	"VirtualMachine":                    {Group: "kubevirt.io", Resource: "virtualmachines"},
-	"VirtualMachineInstance":            {Group: "kubevirt.io", Resource: "virtualmachineinstances"},
-	"DataVolume":                        {Group: "cdi.kubevirt.io", Resource: "datavolumes"},
-	"VirtualMachineInstancetype":        {Group: "instancetype.kubevirt.io", Resource: "virtualmachineinstancetypes"},
-	"VirtualMachinePreference":          {Group: "instancetype.kubevirt.io", Resource: "virtualmachinepreferences"},
-	"VirtualMachineClusterInstancetype": {Group: "instancetype.kubevirt.io", Resource: "virtualmachineclusterinstancetypes"},
-	"ControllerRevision":                {Group: "apps", Resource: "controllerrevisions"},
-	"Namespace":                         {Resource: "namespaces"},
-	"PersistentVolume":                  {Resource: "persistentvolumes"},
-	"PersistentVolumeClaim":             {Resource: "persistentvolumeclaims"},
-	"Pod":                               {Resource: "pods"},
-	"Secret":                            {Resource: "secrets"},
-	"ConfigMap":                         {Resource: "configmaps"},
-	"ServiceAccount":                    {Resource: "serviceaccounts"},
+// A Served is a kind as an API server serves it.
+type Served struct {
+	schema.GroupVersionResource
+	Kind       string
+	Namespaced bool
+}
+
+// Resources lists the kinds that occur in the scenarios.
+var Resources = []Served{
+	{core("namespaces"), "Namespace", false},
+	{core("persistentvolumes"), "PersistentVolume", false},
+	{core("persistentvolumeclaims"), "PersistentVolumeClaim", true},
+	{core("pods"), "Pod", true},
+	{core("secrets"), "Secret", true},
+	{core("configmaps"), "ConfigMap", true},
+	{core("serviceaccounts"), "ServiceAccount", true},
+	{resource("apps", "v1", "controllerrevisions"), "ControllerRevision", true},
+	{resource("scheduling.k8s.io", "v1", "priorityclasses"), "PriorityClass", false},
+	{resource("resource.k8s.io", "v1", "resourceclaims"), "ResourceClaim", true},
+	{resource("resource.k8s.io", "v1", "resourceclaimtemplates"), "ResourceClaimTemplate", true},
+	{resource("snapshot.storage.k8s.io", "v1", "volumesnapshots"), "VolumeSnapshot", true},
+	{resource("k8s.cni.cncf.io", "v1", "network-attachment-definitions"), "NetworkAttachmentDefinition", true},
+	{resource("image.openshift.io", "v1", "imagestreams"), "ImageStream", true},
+	{resource("kubevirt.io", "v1", "kubevirts"), "KubeVirt", true},
+	{resource("kubevirt.io", "v1", "virtualmachines"), "VirtualMachine", true},
+	{resource("kubevirt.io", "v1", "virtualmachineinstances"), "VirtualMachineInstance", true},
+	{resource("kubevirt.io", "v1", "virtualmachineinstancereplicasets"), "VirtualMachineInstanceReplicaSet", true},
+	{resource("kubevirt.io", "v1", "virtualmachineinstancepresets"), "VirtualMachineInstancePreset", true},
+	{resource("pool.kubevirt.io", "v1beta1", "virtualmachinepools"), "VirtualMachinePool", true},
+	{resource("instancetype.kubevirt.io", "v1beta1", "virtualmachineinstancetypes"), "VirtualMachineInstancetype", true},
+	{resource("instancetype.kubevirt.io", "v1beta1", "virtualmachinepreferences"), "VirtualMachinePreference", true},
+	{resource("instancetype.kubevirt.io", "v1beta1", "virtualmachineclusterinstancetypes"), "VirtualMachineClusterInstancetype", false},
+	{resource("instancetype.kubevirt.io", "v1beta1", "virtualmachineclusterpreferences"), "VirtualMachineClusterPreference", false},
+	{resource("cdi.kubevirt.io", "v1beta1", "datavolumes"), "DataVolume", true},
+	{resource("cdi.kubevirt.io", "v1beta1", "datasources"), "DataSource", true},
+	{resource("cdi.kubevirt.io", "v1beta1", "volumeimportsources"), "VolumeImportSource", true},
+	{resource("cdi.kubevirt.io", "v1beta1", "volumeclonesources"), "VolumeCloneSource", true},
+	{resource("cdi.kubevirt.io", "v1beta1", "volumeuploadsources"), "VolumeUploadSource", true},
+	{resource("forklift.cdi.kubevirt.io", "v1beta1", "ovirtvolumepopulators"), "OvirtVolumePopulator", true},
+	{resource("forklift.cdi.kubevirt.io", "v1beta1", "openstackvolumepopulators"), "OpenstackVolumePopulator", true},
+}
+
+func core(name string) schema.GroupVersionResource { return resource("", "v1", name) }
+
+func resource(group, version, name string) schema.GroupVersionResource {
+	return schema.GroupVersionResource{Group: group, Version: version, Resource: name}
 }
 
 // Resource returns the resource of an object of a scenario.
 func Resource(obj *unstructured.Unstructured) (schema.GroupResource, bool) {
-	resource, known := resources[obj.GetKind()]
-	return resource, known
+	for _, served := range Resources {
+		if served.Kind == obj.GetKind() {
+			return served.GroupResource(), true
+		}
+	}
+	return schema.GroupResource{}, false
 }
 
 // Backup returns the Backup that a request is part of.

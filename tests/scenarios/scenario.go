@@ -4,18 +4,16 @@
 package scenarios
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/util/yaml"
 	kyaml "sigs.k8s.io/yaml"
+
+	"velero-plugin-for-kubevirt/pkg/cluster"
 )
 
 // A Request is one call of Velero.
@@ -49,21 +47,16 @@ type Change struct {
 // Objects reads objects.yaml of a scenario.
 func Objects(dir string) ([]*unstructured.Unstructured, error) {
 	path := filepath.Join(dir, "objects.yaml")
-	data, err := os.ReadFile(path)
+	file, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
-	var objects []*unstructured.Unstructured
-	decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(data), 4096)
-	for {
-		obj := &unstructured.Unstructured{}
-		if err := decoder.Decode(obj); errors.Is(err, io.EOF) {
-			return objects, nil
-		} else if err != nil {
-			return nil, fmt.Errorf("reading %s: %w", path, err)
-		}
-		objects = append(objects, obj)
+	defer file.Close()
+	objects, err := cluster.ReadObjects(file)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", path, err)
 	}
+	return objects, nil
 }
 
 // Requests reads request.yaml of a scenario.

@@ -17,7 +17,15 @@ import (
 
 func TestActions(t *testing.T) {
 	Run(t, ".", func(t *testing.T, objects []*unstructured.Unstructured) Plugin {
-		return inProcess{memory(t, objects)}
+		log, hook := logtest.NewNullLogger()
+		log.SetLevel(logrus.DebugLevel)
+		reader := memory(t, objects)
+		return &inProcess{
+			hook:   hook,
+			backup: actions.NewBackup(reader, log), podBackup: actions.NewPodBackup(reader, log),
+			block: actions.NewItemBlock(reader, log), podBlock: actions.NewPodItemBlock(reader, log),
+			restore: actions.NewRestore(log), podRestore: actions.NewPodRestore(log),
+		}
 	})
 }
 
@@ -33,46 +41,41 @@ func memory(t *testing.T, objects []*unstructured.Unstructured) cluster.Memory {
 	return reader
 }
 
-// inProcess calls the actions directly.
-type inProcess struct{ reader cluster.Memory }
+// inProcess calls the actions directly. They live as long as the scenario, as they do in a plugin process.
+type inProcess struct {
+	hook                *logtest.Hook
+	backup, podBackup   *actions.Backup
+	block, podBlock     *actions.ItemBlock
+	restore, podRestore *actions.Restore
+}
 
-func (p inProcess) Call(request Request, item, fromBackup *unstructured.Unstructured) (Reply, error) {
-	log, hook := logtest.NewNullLogger()
-	log.SetLevel(logrus.DebugLevel)
-	isPod := item.GetKind() == "Pod"
+func (p *inProcess) Call(request Request, item, fromBackup *unstructured.Unstructured) (Reply, error) {
+	p.hook.Reset()
+	backup, block, restore := p.backup, p.block, p.restore
+	if item.GetKind() == "Pod" {
+		backup, block, restore = p.podBackup, p.podBlock, p.podRestore
+	}
 	reply := Reply{Item: item}
 	var err error
 	switch request.Phase {
 	case "backup":
-		action := actions.NewBackup(p.reader, log)
-		if isPod {
-			action = actions.NewPodBackup(p.reader, log)
-		}
 		var updated runtime.Unstructured
-		updated, reply.AdditionalItems, err = action.Execute(item, Backup(request))
+		updated, reply.AdditionalItems, err = backup.Execute(item, Backup(request))
 		if err == nil {
 			reply.Item = &unstructured.Unstructured{Object: updated.UnstructuredContent()}
 		}
 	case "itemblock":
-		action := actions.NewItemBlock(p.reader, log)
-		if isPod {
-			action = actions.NewPodItemBlock(p.reader, log)
-		}
 		reply.Item = nil
-		reply.AdditionalItems, err = action.GetRelatedItems(item, Backup(request))
+		reply.AdditionalItems, err = block.GetRelatedItems(item, Backup(request))
 	case "restore":
-		action := actions.NewRestore(log)
-		if isPod {
-			action = actions.NewPodRestore(log)
-		}
 		var output *velero.RestoreItemActionExecuteOutput
-		output, err = action.Execute(&velero.RestoreItemActionExecuteInput{Item: item, ItemFromBackup: fromBackup, Restore: &velerov1.Restore{}})
+		output, err = restore.Execute(&velero.RestoreItemActionExecuteInput{Item: item, ItemFromBackup: fromBackup, Restore: &velerov1.Restore{}})
 		if err == nil {
 			reply.Item = &unstructured.Unstructured{Object: output.UpdatedItem.UnstructuredContent()}
 			reply.LeftOut, reply.AdditionalItems = output.SkipRestore, output.AdditionalItems
 		}
 	}
-	reply.Log = hook.AllEntries()
+	reply.Log = p.hook.AllEntries()
 	return reply, err
 }
 

@@ -1,20 +1,18 @@
 package story
 
 import (
-	"archive/tar"
-	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"velero-plugin-for-kubevirt/pkg/cluster"
 )
 
-// contents downloads a backup and returns the items in it, each once.
+// contents downloads a backup and returns the items in it.
 func (s *Site) contents(ctx context.Context, backup string) (items []*unstructured.Unstructured, err error) {
 	dir, err := os.MkdirTemp("", "velero-backup-")
 	if err != nil {
@@ -30,40 +28,12 @@ func (s *Site) contents(ctx context.Context, backup string) (items []*unstructur
 		return nil, err
 	}
 	defer file.Close()
-	if items, err = readBackup(file); err != nil {
+	memory, err := cluster.ReadBackup(file)
+	if err != nil {
 		return nil, fmt.Errorf("reading backup %s: %w", backup, err)
 	}
+	for _, objects := range memory {
+		items = append(items, objects...)
+	}
 	return items, nil
-}
-
-// readBackup returns the items of a backup file. Velero keeps one as resources/RESOURCE.GROUP/namespaces/NS/NAME.json or
-// resources/RESOURCE.GROUP/cluster/NAME.json, and a copy of it below its version.
-func readBackup(r io.Reader) ([]*unstructured.Unstructured, error) {
-	zipped, err := gzip.NewReader(r)
-	if err != nil {
-		return nil, err
-	}
-	var items []*unstructured.Unstructured
-	for archive := tar.NewReader(zipped); ; {
-		header, err := archive.Next()
-		if errors.Is(err, io.EOF) {
-			return items, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		parts := strings.Split(header.Name, "/")
-		if len(parts) < 4 || parts[0] != "resources" || (parts[2] != "namespaces" && parts[2] != "cluster") {
-			continue
-		}
-		data, err := io.ReadAll(archive)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", header.Name, err)
-		}
-		item := &unstructured.Unstructured{}
-		if err := item.UnmarshalJSON(data); err != nil {
-			return nil, fmt.Errorf("%s: %w", header.Name, err)
-		}
-		items = append(items, item)
-	}
 }

@@ -1,0 +1,37 @@
+package graph
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"velero-plugin-for-kubevirt/pkg/kubevirt"
+)
+
+func TestTenThousandVolumesAreOneNeighbourPerObject(t *testing.T) {
+	var volumes []any
+	for i := range 10_000 {
+		claim := map[string]any{"claimName": fmt.Sprintf("disk-%d", i%100)}
+		volumes = append(volumes, map[string]any{"name": fmt.Sprintf("v%d", i), "persistentVolumeClaim": claim})
+	}
+	vmi := map[string]any{
+		"metadata": map[string]any{"namespace": "shop", "name": "huge"},
+		"spec":     map[string]any{"volumes": volumes},
+	}
+	started := time.Now()
+	neighbours, err := Named(kubevirt.VirtualMachineInstances, vmi)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(neighbours) != 200 { // a PVC and perhaps a DataVolume for each name
+		t.Errorf("want 200 neighbours, got %d", len(neighbours))
+	}
+	for i := 1; i < len(neighbours); i++ {
+		if neighbours[i-1].String() >= neighbours[i].String() && neighbours[i-1].GroupResource == neighbours[i].GroupResource {
+			t.Fatalf("not sorted: %s before %s", neighbours[i-1].ID, neighbours[i].ID)
+		}
+	}
+	if took := time.Since(started); took > 5*time.Second {
+		t.Errorf("took %s", took)
+	}
+}

@@ -1,0 +1,90 @@
+package graph
+
+import (
+	"context"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"velero-plugin-for-kubevirt/pkg/kubevirt"
+	"velero-plugin-for-kubevirt/pkg/object"
+)
+
+// activePods are KubeVirt's pods that still run something: a Completed launcher is the leftover of a migration.
+func activePods(ctx context.Context, reader Reader, namespace string) ([]metav1.PartialObjectMetadata, error) {
+	return reader.List(ctx, Query{
+		GroupResource: kubevirt.Pods,
+		Namespace:     namespace,
+		Labels:        kubevirt.PodRoleLabel + " in (" + kubevirt.LauncherRole + "," + kubevirt.HotplugRole + ")",
+		Fields:        "status.phase!=Succeeded,status.phase!=Failed",
+	})
+}
+
+// podsOfInstance finds the launcher pods of a VMI – two during a migration – and the pods that hold their hotplugged disks.
+func podsOfInstance(ctx context.Context, vmi Item, reader Reader) ([]kubevirt.ID, error) {
+	return podsByInstanceUID(ctx, reader, vmi.namespace(), object.UID(vmi.Object))
+}
+
+func podsByInstanceUID(ctx context.Context, reader Reader, namespace, uid string) ([]kubevirt.ID, error) {
+	pods, err := activePods(ctx, reader, namespace)
+	if err != nil || uid == "" {
+		return nil, err
+	}
+	var ids []kubevirt.ID
+	launchers := map[string]bool{}
+	for i := range pods {
+		if pods[i].Labels[kubevirt.CreatedByLabel] == uid {
+			launchers[string(pods[i].UID)] = true
+			ids = append(ids, idOf(kubevirt.Pods, &pods[i]))
+		}
+	}
+	for i := range pods {
+		if launcher := metav1.GetControllerOf(&pods[i]); launcher != nil && launchers[string(launcher.UID)] {
+			ids = append(ids, idOf(kubevirt.Pods, &pods[i]))
+		}
+	}
+	return ids, nil
+}
+
+// familyOfPod finds, for a launcher or hotplug pod, its VMI, the VM of that and all its pods. A hotplug pod belongs to a
+// launcher pod (KubeVirt 1.9.0, pkg/virt-controller/services/template.go, RenderHotplugAttachmentPodTemplate).
+func familyOfPod(ctx context.Context, pod Item, reader Reader) ([]kubevirt.ID, error) {
+	parent := object.Owner(pod.Object)
+	if parent != nil && parent.Kind == "Pod" {
+		pods, err := activePods(ctx, reader, pod.namespace())
+		if err != nil {
+			return nil, err
+		}
+		launcher := byUID(pods, string(parent.UID))
+		if launcher == nil {
+			return nil, nil
+		}
+		parent = metav1.GetControllerOf(launcher)
+	}
+	if parent == nil || parent.Kind != "VirtualMachineInstance" {
+		return nil, nil
+	}
+	ids, err := podsByInstanceUID(ctx, reader, pod.namespace(), string(parent.UID))
+	if err != nil {
+		return nil, err
+	}
+	vmis, err := reader.List(ctx, Query{GroupResource: kubevirt.VirtualMachineInstances, Namespace: pod.namespace()})
+	if err != nil {
+		return nil, err
+	}
+	if vmi := byUID(vmis, string(parent.UID)); vmi != nil {
+		ids = append(ids, idOf(kubevirt.VirtualMachineInstances, vmi))
+		if vm := metav1.GetControllerOf(vmi); vm != nil && vm.Kind == "VirtualMachine" {
+			ids = append(ids, kubevirt.ID{GroupResource: kubevirt.VirtualMachines, Namespace: pod.namespace(), Name: vm.Name})
+		}
+	}
+	return ids, nil
+}
+
+func byUID(items []metav1.PartialObjectMetadata, uid string) *metav1.PartialObjectMetadata {
+	for i := range items {
+		if string(items[i].UID) == uid {
+			return &items[i]
+		}
+	}
+	return nil
+}

@@ -1,0 +1,27 @@
+package graph
+
+import (
+	"context"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"velero-plugin-for-kubevirt/pkg/kubevirt"
+)
+
+// A Query selects objects of one resource, by labels and fields as the Kubernetes API has them.
+type Query struct {
+	schema.GroupResource
+	Namespace string // empty for all namespaces, and for cluster-scoped resources
+	Labels    string
+	Fields    string
+}
+
+// A Reader answers with what exists: in a live cluster, in files or in memory. An error means that it does not know;
+// nothing found is no error.
+type Reader interface {
+	// List returns the metadata of the objects that query selects. Callers must not change it.
+	List(ctx context.Context, query Query) ([]metav1.PartialObjectMetadata, error)
+	// Get returns the whole object, nil when there is none. Callers must not change it.
+	Get(ctx context.Context, id kubevirt.ID) (map[string]any, error)
+}
