@@ -32,7 +32,8 @@ func podsByInstanceUID(ctx context.Context, reader Reader, namespace, uid string
 	var ids []kubevirt.ID
 	launchers := map[string]bool{}
 	for i := range pods {
-		if pods[i].Labels[kubevirt.CreatedByLabel] == uid {
+		owner := metav1.GetControllerOf(&pods[i])
+		if pods[i].Labels[kubevirt.CreatedByLabel] == uid || (owner != nil && string(owner.UID) == uid) {
 			launchers[string(pods[i].UID)] = true
 			ids = append(ids, idOf(kubevirt.Pods, &pods[i]))
 		}
