@@ -22,7 +22,11 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *plugin, *scenario); err != nil {
+	err := run(ctx, *plugin, *scenario)
+	if err != nil && ctx.Err() != nil {
+		err = errors.New("interrupted")
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
 	}
@@ -38,7 +42,10 @@ func run(ctx context.Context, plugin, scenario string) (err error) {
 	}
 	defer func() {
 		fmt.Fprintln(os.Stderr, "stopping the cluster")
-		err = errors.Join(err, c.Stop())
+		if stopErr := c.Stop(); stopErr != nil {
+			fmt.Fprintln(os.Stderr, stopErr) // says what is left, whatever else went wrong
+			err = errors.Join(err, stopErr)
+		}
 	}()
 	if err := c.InstallPlugin(ctx, plugin); err != nil {
 		return err
