@@ -30,6 +30,10 @@ test: ## Unit and scenario tests, and the built binary over Velero's gRPC
 e2e: build ## The stories on real components: API server, Velero, S3
 	go test -tags e2e -timeout 30m -v ./tests/cluster/... ./tests/e2e/...
 
+.PHONY: mutants
+mutants: ## Take each rule, reference and lookup out in turn: a test must notice
+	go run ./tests/mutants
+
 .PHONY: lint
 lint: ## Static checks
 	go -C tests/lint build -trimpath -o $(CURDIR)/bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
