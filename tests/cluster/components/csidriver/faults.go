@@ -1,0 +1,54 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// A faultFile is the path of the file that says how to misbehave. It is read at each call, so that a test can change it.
+type faultFile string
+
+// faults are the file's content.
+type faults struct {
+	// Fail has the error message of each RPC that fails, such as CreateSnapshot.
+	Fail map[string]string `json:"fail"`
+	// SnapshotDelay is how old a snapshot is when it becomes ready, in nanoseconds.
+	SnapshotDelay time.Duration `json:"snapshotDelay"`
+}
+
+func (f faultFile) read() (faults, error) {
+	var current faults
+	content, err := os.ReadFile(string(f))
+	if errors.Is(err, fs.ErrNotExist) {
+		return current, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(content, &current)
+	}
+	if err != nil {
+		return current, fmt.Errorf("reading the faults: %w", err)
+	}
+	return current, nil
+}
+
+// intercept fails the calls that are to fail.
+func (f faultFile) intercept(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	current, err := f.read()
+	if err != nil {
+		return nil, status.Error(codes.Internal, err.Error())
+	}
+	if message, fails := current.Fail[filepath.Base(info.FullMethod)]; fails {
+		return nil, status.Error(codes.Internal, message)
+	}
+	return handler(ctx, request)
+}
