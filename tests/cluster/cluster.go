@@ -31,6 +31,9 @@ var parts = []part{
 	controlPlane,
 	definitions,
 	node,
+	scheduler,
+	csi,
+	cdi,
 	objectStore,
 	veleroServer,
 }
@@ -65,6 +68,7 @@ type Cluster struct {
 	Kubeconfig string       // path of an administrator's kubeconfig
 	RESTConfig *rest.Config // the same for client-go, without throttling
 	Guest      *Guest       // plays the guests of all virtual machines; nil if Options.Exec replaced it
+	Importer   *Importer    // plays CDI's pods
 
 	options    Options
 	temporary  bool
@@ -122,7 +126,7 @@ func (c *Cluster) startParts(ctx context.Context) error {
 }
 
 // folders are the places a cluster writes to. They are emptied before it starts.
-var folders = []string{"logs", "pki", "etcd", "s3", "plugins"}
+var folders = []string{"logs", "pki", "etcd", "s3", "plugins", "csi", "cdi"}
 
 // marker is the file that says a folder belongs to a cluster. A running cluster holds a lock on it.
 const marker = ".test-cluster"

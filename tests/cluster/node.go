@@ -21,7 +21,7 @@ var node = part{
 }
 
 const (
-	// NodeName names the one node. There is no scheduler: a pod runs if its spec.nodeName says so.
+	// NodeName names the one node.
 	NodeName = "node01"
 	nodeIP   = "127.0.0.1"
 	// playedNode is the annotation by which kwok knows its nodes.

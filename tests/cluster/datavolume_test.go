@@ -1,0 +1,189 @@
+//go:build e2e
+
+package cluster
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+const (
+	goldenURL      = "http://images.test/golden.img"
+	dataVolumeYAML = `
+apiVersion: cdi.kubevirt.io/v1beta1
+kind: DataVolume
+metadata: {namespace: %s, name: %s}
+spec: {source: %s, storage: {resources: {requests: {storage: 8Mi}}}}
+`
+)
+
+func dataVolume(namespace, name string) *unstructured.Unstructured {
+	return object("cdi.kubevirt.io/v1beta1", "DataVolume", namespace, name)
+}
+
+func testDataVolumes(t *testing.T, c *Cluster) {
+	c.Importer.Serve(goldenURL, []byte("GOLDEN-IMAGE"))
+	load(t, c, dataVolumeYAML, "disks", "http", fmt.Sprintf("{http: {url: %q}}", goldenURL))
+	until(t, c, dataVolume("disks", "http"), "Succeeded", "status", "phase")
+	load(t, c, snapshotYAML, "disks", "shot", "http")
+	until(t, c, volumeSnapshot("disks", "shot"), true, "status", "readyToUse")
+	for _, test := range []struct{ name, source, want string }{
+		{"http", "", "GOLDEN-IMAGE"},
+		{"blank", "{blank: {}}", ""},
+		{"pvc", "{pvc: {namespace: disks, name: http}}", "GOLDEN-IMAGE"},
+		{"snapshot", "{snapshot: {namespace: disks, name: shot}}", "GOLDEN-IMAGE"},
+	} {
+		if test.source != "" {
+			load(t, c, dataVolumeYAML, "disks", test.name, test.source)
+			until(t, c, dataVolume("disks", test.name), "Succeeded", "status", "phase")
+		}
+		if got := content(t, c, "disks", test.name); got != test.want {
+			t.Errorf("%s has %q, want %q", test.name, got, test.want)
+		}
+	}
+}
+
+// A restoredCase is an order in which the objects of a DataVolume d come back, and what CDI makes of it. A plus marks an
+// object that has the annotation by which CDI leaves a volume's bytes alone.
+type restoredCase struct {
+	name   string
+	from   string // the DataVolume as it was backed up: d, or unfinished
+	steps  []string
+	bytes  string
+	denied string // the last step is refused with this
+}
+
+func testRestoredDataVolumes(t *testing.T, c *Cluster) {
+	c.Importer.Serve(goldenURL, []byte("GOLDEN-IMAGE"))
+	load(t, c, dataVolumeYAML, "origin", "d", fmt.Sprintf("{http: {url: %q}}", goldenURL))
+	load(t, c, dataVolumeYAML, "origin", "unfinished", `{http: {url: "http://images.test/not-yet.img"}}`)
+	until(t, c, dataVolume("origin", "d"), "Succeeded", "status", "phase")
+	write(t, c, "origin", "d", "USER-DATA\x00")
+	load(t, c, snapshotYAML, "origin", "shot", "d")
+	until(t, c, volumeSnapshot("origin", "shot"), true, "status", "readyToUse")
+	until(t, c, dataVolume("origin", "unfinished"), "ImportInProgress", "status", "phase")
+	unfinished := live(t, c, dataVolume("origin", "unfinished"))
+	c.Importer.Serve("http://images.test/not-yet.img", []byte("NEW-IMAGE"))
+	for _, test := range []restoredCase{
+		{name: "a", from: "d", steps: []string{"claim+", "volume+"}, bytes: "USER-DATA"},
+		{name: "a3", from: "d", steps: []string{"claim", "volume+"}, bytes: "USER-DATA", denied: "Destination PVC a3/d already exists"},
+		// Data loss: the restored claim comes too late.
+		{name: "b2", from: "d", steps: []string{"volume", "claim"}, bytes: "GOLDEN-IMAGE", denied: "already exists"},
+		{name: "c6", from: "unfinished", steps: []string{"volume"}, bytes: "NEW-IMAGE"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			volume := unfinished
+			if test.from == "d" {
+				volume = live(t, c, dataVolume("origin", "d"))
+			}
+			test.run(t, c, volume)
+		})
+	}
+}
+
+func (test restoredCase) run(t *testing.T, c *Cluster, volume *unstructured.Unstructured) {
+	provideSnapshot(t, c, test.name)
+	var err error
+	for _, step := range test.steps {
+		if err != nil {
+			t.Fatal(err)
+		}
+		kind, marked := strings.CutSuffix(step, "+")
+		if kind == "volume" {
+			err = restoreVolume(t, c, volume, test.name, marked)
+		} else {
+			err = restoreClaim(t, c, test.name, marked)
+		}
+	}
+	if (test.denied == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), test.denied) {
+		t.Fatalf("the last step gives %v, want %q", err, test.denied)
+	}
+	if denied := err != nil; !denied || test.steps[0] == "volume" {
+		until(t, c, dataVolume(test.name, volume.GetName()), "Succeeded", "status", "phase")
+	}
+	if got := content(t, c, test.name, volume.GetName()); got != test.bytes {
+		t.Errorf("the bytes are %q, want %q", got, test.bytes)
+	}
+}
+
+// provideSnapshot makes the snapshot of d known in another namespace, as Velero does.
+func provideSnapshot(t *testing.T, c *Cluster, namespace string) {
+	t.Helper()
+	shot := live(t, c, volumeSnapshot("origin", "shot"))
+	content := live(t, c, object("snapshot.storage.k8s.io/v1", "VolumeSnapshotContent", "", nestedString(shot, "status", "boundVolumeSnapshotContentName")))
+	load(t, c, `
+apiVersion: snapshot.storage.k8s.io/v1
+kind: VolumeSnapshotContent
+metadata: {name: restored-%[1]s}
+spec: {deletionPolicy: Retain, driver: files.csi.test, source: {snapshotHandle: %[2]s}, volumeSnapshotRef: {namespace: %[1]s, name: shot}}
+---
+apiVersion: snapshot.storage.k8s.io/v1
+kind: VolumeSnapshot
+metadata: {namespace: %[1]s, name: shot}
+spec: {source: {volumeSnapshotContentName: restored-%[1]s}}
+`, namespace, nestedString(content, "status", "snapshotHandle"))
+}
+
+// asRestored returns an object cut down to what Velero puts back.
+func asRestored(obj *unstructured.Unstructured, namespace string) *unstructured.Unstructured {
+	fresh := object(obj.GetAPIVersion(), obj.GetKind(), namespace, obj.GetName())
+	fresh.SetLabels(obj.GetLabels())
+	fresh.SetAnnotations(obj.GetAnnotations())
+	fresh.Object["spec"] = obj.DeepCopy().Object["spec"]
+	return fresh
+}
+
+func mark(obj *unstructured.Unstructured, annotation string) {
+	annotations := obj.GetAnnotations()
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
+	annotations["cdi.kubevirt.io/storage."+annotation] = obj.GetName()
+	obj.SetAnnotations(annotations)
+}
+
+func restoreVolume(t *testing.T, c *Cluster, volume *unstructured.Unstructured, namespace string, marked bool) error {
+	restored := asRestored(volume, namespace)
+	if marked {
+		mark(restored, "prePopulated")
+	}
+	if _, err := c.clients.create(t.Context(), restored); err != nil {
+		return err
+	}
+	if marked {
+		return nil
+	}
+	// CDI makes a claim of its own before the next object of a restore comes.
+	claim := object("v1", "PersistentVolumeClaim", namespace, volume.GetName())
+	return c.clients.await(t.Context(), claim, "there", 10*time.Second, func(*unstructured.Unstructured) bool { return true })
+}
+
+func restoreClaim(t *testing.T, c *Cluster, namespace string, marked bool) error {
+	restored := asRestored(live(t, c, object("v1", "PersistentVolumeClaim", "origin", "d")), namespace)
+	annotations := restored.GetAnnotations()
+	for name := range annotations {
+		if strings.Contains(name, "kubernetes.io/") {
+			delete(annotations, name)
+		}
+	}
+	restored.SetAnnotations(annotations)
+	for _, field := range []string{"volumeName", "dataSourceRef"} {
+		unstructured.RemoveNestedField(restored.Object, "spec", field)
+	}
+	restored.Object["spec"].(map[string]any)["dataSource"] = map[string]any{
+		"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": "shot",
+	}
+	if marked {
+		mark(restored, "populatedFor")
+	}
+	_, err := c.clients.create(t.Context(), restored)
+	if apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("the claim already exists: %w", err)
+	}
+	return err
+}
