@@ -82,7 +82,7 @@ type Cluster struct {
 	store      store
 	velero     *process
 	ports      []int
-	closers    []func() error // what runs inside this program, stopped like the processes in reverse order
+	closers    []func() error // what runs inside this program, stopped in reverse order
 	stop       sync.Once
 	stopErr    error
 }
@@ -218,10 +218,12 @@ func (c *Cluster) Stop() error {
 }
 
 func (c *Cluster) stopParts() error {
-	errs := []error{c.supervisor.stopAll()}
+	var errs []error
+	// First: the API server does not exit while somebody watches it.
 	for i := len(c.closers) - 1; i >= 0; i-- {
 		errs = append(errs, c.closers[i]())
 	}
+	errs = append(errs, c.supervisor.stopAll())
 	for _, port := range c.ports {
 		releasePort(port)
 	}

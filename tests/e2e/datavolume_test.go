@@ -1,0 +1,147 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+const (
+	goldenURL = "http://images.test/golden.img"
+	golden    = "GOLDEN-IMAGE"
+	userData  = "USER-DATA"
+)
+
+// writeToDisk imports an image into the DataVolume disk of a new namespace, and then writes to it as a guest would.
+func writeToDisk(t *testing.T, namespace string) {
+	t.Helper()
+	running.Importer.Serve(goldenURL, []byte(golden))
+	volume := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "cdi.kubevirt.io/v1beta1", "kind": "DataVolume",
+		"metadata": map[string]any{"namespace": namespace, "name": "disk"},
+		"spec": map[string]any{
+			"source":  map[string]any{"http": map[string]any{"url": goldenURL}},
+			"storage": map[string]any{"resources": map[string]any{"requests": map[string]any{"storage": "8Mi"}}},
+		},
+	}}
+	if err := running.Load(t.Context(), []*unstructured.Unstructured{volume}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { lose(t, namespace) })
+	awaitSucceeded(t, namespace)
+	if got := diskBytes(t, namespace); got != golden {
+		t.Fatalf("%q was imported", got)
+	}
+	file, err := os.OpenFile(diskPath(t, namespace), os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if _, err := file.WriteAt([]byte(userData+"\x00"), 0); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// awaitSucceeded waits until CDI says that the DataVolume disk has its bytes.
+func awaitSucceeded(t *testing.T, namespace string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	volume := &unstructured.Unstructured{}
+	volume.SetAPIVersion("cdi.kubevirt.io/v1beta1")
+	volume.SetKind("DataVolume")
+	for {
+		err := site.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "disk"}, volume)
+		phase, _, _ := unstructured.NestedString(volume.Object, "status", "phase")
+		if err == nil && phase == "Succeeded" {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("the DataVolume is %q: %v", phase, err)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+func diskPath(t *testing.T, namespace string) string {
+	t.Helper()
+	path, err := running.Bytes(t.Context(), namespace, "disk")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// diskBytes returns the disk's beginning, up to the first zero.
+func diskBytes(t *testing.T, namespace string) string {
+	t.Helper()
+	file, err := os.Open(diskPath(t, namespace))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	begin := make([]byte, 512)
+	if _, err := io.ReadFull(file, begin); err != nil {
+		t.Fatal(err)
+	}
+	text, _, _ := bytes.Cut(begin, []byte{0})
+	return string(text)
+}
+
+func TestADataVolumeComesBackWithItsBytes(t *testing.T) {
+	writeToDisk(t, "media")
+	report := backup(t, "--include-namespaces", "media")
+	lose(t, "media")
+	restore(t, report.Name, "--include-namespaces", "media")
+	awaitSucceeded(t, "media")
+	if got := diskBytes(t, "media"); got != userData {
+		t.Errorf("the disk has %q", got)
+	}
+	claim := find(t, "v1", "PersistentVolumeClaim", "media")["disk"]
+	if owners := claim.GetOwnerReferences(); len(owners) != 1 || owners[0].Kind != "DataVolume" {
+		t.Errorf("the claim's owners are %v", owners)
+	}
+	if pods := find(t, "v1", "Pod", "media"); len(pods) != 0 {
+		t.Errorf("CDI imports again: %v", pods)
+	}
+}
+
+func TestWithoutThePluginADataVolumeIsLost(t *testing.T) {
+	if err := running.RemovePlugin(t.Context(), filepath.Base(binary)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := running.InstallPlugin(context.WithoutCancel(t.Context()), binary); err != nil {
+			t.Error(err)
+		}
+	})
+	writeToDisk(t, "media")
+	report := backup(t, "--include-namespaces", "media")
+	lose(t, "media")
+	restored, err := site.Restore(t.Context(), name(t), report.Name, "--include-namespaces", "media")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if trouble := fmt.Sprint(restored.Trouble()); !strings.Contains(trouble, "Destination PVC media/disk already exists") {
+		t.Errorf("the restore is %s: %s", restored.Phase, trouble)
+	}
+	if volumes := find(t, "cdi.kubevirt.io/v1beta1", "DataVolume", "media"); len(volumes) != 0 {
+		t.Errorf("the DataVolume came back: %v", volumes)
+	}
+	// The bytes did, in a claim that nobody owns.
+	if got := diskBytes(t, "media"); got != userData {
+		t.Errorf("the disk has %q", got)
+	}
+}
