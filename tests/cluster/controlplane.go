@@ -156,6 +156,9 @@ func startControllerManager(ctx context.Context, c *Cluster) error {
 			// nothing here mounts it.
 			"--controllers=*,-root-ca-certificate-publisher-controller",
 			"--kube-api-qps=200", "--kube-api-burst=400", // the default would make a loaded namespace's deletion crawl
+			// A claim is looked at again only then if the binder lost a race for changing it, as it does against CDI: by default
+			// after 15 s.
+			"--pvclaimbinder-sync-period=1s",
 		},
 		ready: c.answersOK("https://"+loopback(port)+"/healthz", id),
 	})

@@ -9,16 +9,25 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 const (
 	goldenURL      = "http://images.test/golden.img"
+	golden         = "{http: {url: " + goldenURL + "}}"
 	dataVolumeYAML = `
 apiVersion: cdi.kubevirt.io/v1beta1
 kind: DataVolume
 metadata: {namespace: %s, name: %s}
-spec: {source: %s, storage: {resources: {requests: {storage: 8Mi}}}}
+spec: {source: %s, storage: {storageClassName: %s, resources: {requests: {storage: 8Mi}}}}
+`
+	copiedClassYAML = `
+apiVersion: storage.k8s.io/v1
+kind: StorageClass
+metadata: {name: files-copied}
+provisioner: files.csi.test
 `
 )
 
@@ -28,23 +37,59 @@ func dataVolume(namespace, name string) *unstructured.Unstructured {
 
 func testDataVolumes(t *testing.T, c *Cluster) {
 	c.Importer.Serve(goldenURL, []byte("GOLDEN-IMAGE"))
-	load(t, c, dataVolumeYAML, "disks", "http", fmt.Sprintf("{http: {url: %q}}", goldenURL))
+	addCopiedClass(t, c)
+	load(t, c, dataVolumeYAML, "disks", "http", golden, StorageClass)
 	until(t, c, dataVolume("disks", "http"), "Succeeded", "status", "phase")
 	load(t, c, snapshotYAML, "disks", "shot", "http")
 	until(t, c, volumeSnapshot("disks", "shot"), true, "status", "readyToUse")
 	for _, test := range []struct{ name, source, want string }{
-		{"http", "", "GOLDEN-IMAGE"},
 		{"blank", "{blank: {}}", ""},
+		{"upload", "{upload: {}}", "UPLOADED"},
 		{"pvc", "{pvc: {namespace: disks, name: http}}", "GOLDEN-IMAGE"},
+		{"copy", "{pvc: {namespace: disks, name: http}}", "GOLDEN-IMAGE"},
 		{"snapshot", "{snapshot: {namespace: disks, name: shot}}", "GOLDEN-IMAGE"},
 	} {
-		if test.source != "" {
-			load(t, c, dataVolumeYAML, "disks", test.name, test.source)
-			until(t, c, dataVolume("disks", test.name), "Succeeded", "status", "phase")
+		class := StorageClass
+		if test.name == "copy" { // byte by byte, through two pods
+			class = "files-copied"
 		}
+		load(t, c, dataVolumeYAML, "disks", test.name, test.source, class)
+		if test.name == "upload" {
+			until(t, c, dataVolume("disks", test.name), "UploadReady", "status", "phase")
+			c.Importer.Upload("disks", test.name, []byte("UPLOADED"))
+		}
+		until(t, c, dataVolume("disks", test.name), "Succeeded", "status", "phase")
 		if got := content(t, c, "disks", test.name); got != test.want {
 			t.Errorf("%s has %q, want %q", test.name, got, test.want)
 		}
+	}
+	testVolumeOnDemand(t, c)
+}
+
+// addCopiedClass makes a class whose volumes CDI clones byte by byte.
+func addCopiedClass(t *testing.T, c *Cluster) {
+	load(t, c, copiedClassYAML)
+	profile := object("cdi.kubevirt.io/v1beta1", "StorageProfile", "", "files-copied")
+	until(t, c, profile, "files-copied", "status", "storageClass")
+	resource, _, err := c.clients.resource(profile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	patch := `{"spec":{"cloneStrategy":"copy","claimPropertySets":[{"volumeMode":"Filesystem","accessModes":["ReadWriteOnce"]}]}}`
+	if _, err := resource.Patch(t.Context(), "files-copied", types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	until(t, c, profile, "copy", "status", "cloneStrategy")
+}
+
+// testVolumeOnDemand lets CDI wait for the first consumer.
+func testVolumeOnDemand(t *testing.T, c *Cluster) {
+	load(t, c, dataVolumeYAML, "disks", "late", golden, StorageClassOnDemand)
+	until(t, c, dataVolume("disks", "late"), "PendingPopulation", "status", "phase")
+	load(t, c, consumerYAML, "disks", "late")
+	until(t, c, dataVolume("disks", "late"), "Succeeded", "status", "phase")
+	if got := content(t, c, "disks", "late"); got != "GOLDEN-IMAGE" {
+		t.Errorf("it has %q", got)
 	}
 }
 
@@ -60,8 +105,8 @@ type restoredCase struct {
 
 func testRestoredDataVolumes(t *testing.T, c *Cluster) {
 	c.Importer.Serve(goldenURL, []byte("GOLDEN-IMAGE"))
-	load(t, c, dataVolumeYAML, "origin", "d", fmt.Sprintf("{http: {url: %q}}", goldenURL))
-	load(t, c, dataVolumeYAML, "origin", "unfinished", `{http: {url: "http://images.test/not-yet.img"}}`)
+	load(t, c, dataVolumeYAML, "origin", "d", golden, StorageClass)
+	load(t, c, dataVolumeYAML, "origin", "unfinished", "{http: {url: http://images.test/not-yet.img}}", StorageClass)
 	until(t, c, dataVolume("origin", "d"), "Succeeded", "status", "phase")
 	write(t, c, "origin", "d", "USER-DATA\x00")
 	load(t, c, snapshotYAML, "origin", "shot", "d")

@@ -3,13 +3,9 @@ package cluster
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"log"
-	"maps"
 	"os"
-	"slices"
 	"sync"
 	"time"
 
@@ -22,27 +18,22 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// An Importer does the work of CDI's pods, which on the played node run nothing: it writes the image into the volume and
-// reports the pod's end as a kubelet would.
+// An Importer does the work of CDI's pods, which on the played node run nothing: it writes an image into the volume and
+// reports the pod's end as a kubelet would. What there is to import, a test says with Serve and Upload.
 type Importer struct {
 	cluster *Cluster
 	client  kubernetes.Interface
 	log     *log.Logger
 
 	mu     sync.Mutex
-	images map[string][]byte                // by URL
+	images map[string][]byte                // by where they come from
 	served chan struct{}                    // closed when an image was added
 	busy   map[types.UID]context.CancelFunc // ends the work for a pod
 	wait   sync.WaitGroup
 }
 
-// Labels and environment of CDI's pods (CDI v1.65.0, pkg/common/common.go).
-const (
-	cdiPods       = "app=containerized-data-importer"
-	sourceEnv     = "IMPORTER_SOURCE"
-	endpointEnv   = "IMPORTER_ENDPOINT"
-	sourceNothing = "none" // a blank image
-)
+// cdiPods selects the pods that CDI starts (CDI v1.65.0, pkg/common/common.go).
+const cdiPods = "app=containerized-data-importer"
 
 // importComplete is by what CDI recognises an import that went well.
 const importComplete = `{"scratchSpaceRequired":false,"preallocationApplied":false,"message":"Import Complete"}`
@@ -81,15 +72,6 @@ func startImporter(c *Cluster) (*Importer, error) {
 	return i, nil
 }
 
-// Serve makes an import from a URL find an image there. An import from a URL without image waits for it.
-func (i *Importer) Serve(url string, image []byte) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.images[url] = slices.Clone(image)
-	close(i.served)
-	i.served = make(chan struct{})
-}
-
 // look starts to work for a pod that has begun to run.
 func (i *Importer) look(ctx context.Context, obj any) {
 	pod, isPod := obj.(*corev1.Pod)
@@ -124,82 +106,6 @@ func (i *Importer) forget(obj any) {
 		cancel()
 	}
 	delete(i.busy, pod.UID)
-}
-
-// work does what the pod is there for and reports its end.
-func (i *Importer) work(ctx context.Context, pod *corev1.Pod) error {
-	env := map[string]string{}
-	for _, variable := range pod.Spec.Containers[0].Env {
-		env[variable.Name] = variable.Value
-	}
-	if source, imports := env[sourceEnv]; imports {
-		var image []byte
-		if source != sourceNothing {
-			var err error
-			if image, err = i.image(ctx, env[endpointEnv]); err != nil {
-				return err
-			}
-		}
-		if err := i.writeImage(ctx, pod, image); err != nil {
-			return err
-		}
-		i.log.Printf("pod %s/%s: imported %d bytes from %q", pod.Namespace, pod.Name, len(image), env[endpointEnv])
-	}
-	return i.finish(ctx, pod)
-}
-
-// image returns the image at a URL, as soon as there is one.
-func (i *Importer) image(ctx context.Context, url string) ([]byte, error) {
-	for {
-		i.mu.Lock()
-		image, found := i.images[url]
-		served := i.served
-		known := slices.Sorted(maps.Keys(i.images))
-		i.mu.Unlock()
-		if found {
-			return image, nil
-		}
-		i.log.Printf("waiting for an image at %s; there are %q", url, known)
-		select {
-		case <-served:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
-}
-
-// writeImage replaces the bytes of the pod's volume, keeping its size.
-func (i *Importer) writeImage(ctx context.Context, pod *corev1.Pod, image []byte) (err error) {
-	claim := ""
-	for _, volume := range pod.Spec.Volumes {
-		// Besides its target, an importer may have a volume for scratch space.
-		if volume.PersistentVolumeClaim != nil && claim == "" {
-			claim = volume.PersistentVolumeClaim.ClaimName
-		}
-	}
-	path, err := i.cluster.Bytes(ctx, pod.Namespace, claim)
-	if err != nil {
-		return err
-	}
-	file, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		return fmt.Errorf("writing the image: %w", err)
-	}
-	defer func() { err = errors.Join(err, file.Close()) }()
-	size, err := file.Seek(0, io.SeekEnd)
-	if err != nil {
-		return fmt.Errorf("writing the image: %w", err)
-	}
-	if err := file.Truncate(0); err != nil {
-		return fmt.Errorf("writing the image: %w", err)
-	}
-	if _, err := file.WriteAt(image, 0); err != nil {
-		return fmt.Errorf("writing the image: %w", err)
-	}
-	if err := file.Truncate(max(size, int64(len(image)))); err != nil {
-		return fmt.Errorf("writing the image: %w", err)
-	}
-	return nil
 }
 
 // finish reports that the pod's containers ended well.

@@ -112,6 +112,14 @@ kind: VolumeSnapshot
 metadata: {namespace: %s, name: %s}
 spec: {volumeSnapshotClassName: files, source: {persistentVolumeClaimName: %s}}
 `
+	consumerYAML = `
+apiVersion: v1
+kind: Pod
+metadata: {namespace: %s, name: consumer}
+spec:
+  containers: [{name: main, image: none}]
+  volumes: [{name: disk, persistentVolumeClaim: {claimName: %s}}]
+`
 	ofSnapshot = "{apiGroup: snapshot.storage.k8s.io, kind: VolumeSnapshot, name: %s}"
 )
 
@@ -178,14 +186,7 @@ func testOnDemand(t *testing.T, c *Cluster) {
 	time.Sleep(time.Second)
 	claim := object("v1", "PersistentVolumeClaim", "demand", "late")
 	until(t, c, claim, "Pending", "status", "phase")
-	load(t, c, `
-apiVersion: v1
-kind: Pod
-metadata: {namespace: demand, name: consumer}
-spec:
-  containers: [{name: main, image: none}]
-  volumes: [{name: disk, persistentVolumeClaim: {claimName: late}}]
-`)
+	load(t, c, consumerYAML, "demand", "late")
 	until(t, c, claim, "Bound", "status", "phase")
 	until(t, c, object("v1", "Pod", "demand", "consumer"), "Running", "status", "phase")
 }
