@@ -23,8 +23,9 @@ cluster: ## Bring up the test cluster, print its KUBECONFIG, stop it on Ctrl-C
 	go run ./tests/cluster/cmd up
 
 .PHONY: test
-test: ## Unit and scenario tests, and the built binary over Velero's gRPC
+test: ## Unit and scenario tests, the built binary over Velero's gRPC, csi-sanity
 	go test ./...
+	go -C tests/cluster/components/csidriver test ./...
 
 .PHONY: e2e
 e2e: build ## The stories on real components: API server, Velero, S3

@@ -116,9 +116,12 @@ func testRestoredDataVolumes(t *testing.T, c *Cluster) {
 	c.Importer.Serve("http://images.test/not-yet.img", []byte("NEW-IMAGE"))
 	for _, test := range []restoredCase{
 		{name: "a", from: "d", steps: []string{"claim+", "volume+"}, bytes: "USER-DATA"},
+		{name: "a2", from: "d", steps: []string{"claim+", "volume"}, bytes: "USER-DATA"},
 		{name: "a3", from: "d", steps: []string{"claim", "volume+"}, bytes: "USER-DATA", denied: "Destination PVC a3/d already exists"},
+		{name: "b", from: "d", steps: []string{"claim", "volume"}, bytes: "USER-DATA", denied: "Destination PVC b/d already exists"},
 		// Data loss: the restored claim comes too late.
 		{name: "b2", from: "d", steps: []string{"volume", "claim"}, bytes: "GOLDEN-IMAGE", denied: "already exists"},
+		{name: "f", from: "d", steps: []string{"volume+", "claim+"}, bytes: "USER-DATA"},
 		{name: "c6", from: "unfinished", steps: []string{"volume"}, bytes: "NEW-IMAGE"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
