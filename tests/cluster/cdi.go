@@ -126,7 +126,7 @@ func startCDIProcesses(ctx context.Context, c *Cluster, webhooks int) error {
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	// Without its configuration, the webhook refuses every DataVolume.
+	// The controllers read it for every pod they start, and the first thing they do is to write it.
 	config := object("cdi.kubevirt.io/v1beta1", "CDIConfig", "", "config")
 	return c.clients.await(ctx, config, "there", 30*time.Second, func(*unstructured.Unstructured) bool { return true })
 }

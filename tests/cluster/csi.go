@@ -8,8 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
-
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 // csi is storage with real bytes: our CSI driver, whose volumes and snapshots are files, and the controllers that turn
@@ -105,26 +103,6 @@ func csiObjects() []map[string]any {
 		class("groupsnapshot.storage.k8s.io/v1", "VolumeGroupSnapshotClass", GroupSnapshotClass,
 			map[string]any{"driver": CSIDriver, "deletionPolicy": "Delete"}),
 	}
-}
-
-// Bytes returns the path of the file that holds the bytes of a claim's volume, as soon as the claim is bound.
-func (c *Cluster) Bytes(ctx context.Context, namespace, claim string) (string, error) {
-	pvc := object("v1", "PersistentVolumeClaim", namespace, claim)
-	if err := c.clients.await(ctx, pvc, "bound", 30*time.Second, func(live *unstructured.Unstructured) bool {
-		pvc = live
-		return nestedString(live, "status", "phase") == "Bound"
-	}); err != nil {
-		return "", err
-	}
-	volume, err := c.clients.get(ctx, object("v1", "PersistentVolume", "", nestedString(pvc, "spec", "volumeName")))
-	if err != nil {
-		return "", err
-	}
-	path := nestedString(volume, "spec", "csi", "volumeAttributes", "path")
-	if path == "" {
-		return "", fmt.Errorf("%s is not a volume of the driver %s", describe(volume), CSIDriver)
-	}
-	return path, nil
 }
 
 // CSIFaults say how the CSI driver misbehaves. The zero value: not at all.

@@ -108,7 +108,7 @@ func testRestoredDataVolumes(t *testing.T, c *Cluster) {
 	load(t, c, dataVolumeYAML, "origin", "d", golden, StorageClass)
 	load(t, c, dataVolumeYAML, "origin", "unfinished", "{http: {url: http://images.test/not-yet.img}}", StorageClass)
 	until(t, c, dataVolume("origin", "d"), "Succeeded", "status", "phase")
-	write(t, c, "origin", "d", "USER-DATA\x00")
+	write(t, c, "origin", "d", "USER-DATA")
 	load(t, c, snapshotYAML, "origin", "shot", "d")
 	until(t, c, volumeSnapshot("origin", "shot"), true, "status", "readyToUse")
 	until(t, c, dataVolume("origin", "unfinished"), "ImportInProgress", "status", "phase")

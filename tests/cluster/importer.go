@@ -13,6 +13,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
@@ -25,11 +26,11 @@ type Importer struct {
 	client  kubernetes.Interface
 	log     *log.Logger
 
-	mu     sync.Mutex
-	images map[string][]byte                // by where they come from
-	served chan struct{}                    // closed when an image was added
-	busy   map[types.UID]context.CancelFunc // ends the work for a pod
-	wait   sync.WaitGroup
+	mu      sync.Mutex
+	images  map[string][]byte                // by where they come from
+	served  chan struct{}                    // closed when an image was added
+	busy    map[types.UID]context.CancelFunc // ends the work for a pod
+	workers sync.WaitGroup
 }
 
 // cdiPods selects the pods that CDI starts (CDI v1.65.0, pkg/common/common.go).
@@ -63,7 +64,7 @@ func startImporter(c *Cluster) (*Importer, error) {
 	c.closers = append(c.closers, func() error {
 		cancel()
 		factory.Shutdown()
-		i.wait.Wait()
+		i.workers.Wait()
 		return file.Close()
 	})
 	if err != nil {
@@ -84,10 +85,15 @@ func (i *Importer) look(ctx context.Context, obj any) {
 		return
 	}
 	ctx, i.busy[pod.UID] = context.WithCancel(ctx)
-	i.wait.Go(func() {
-		if err := i.work(ctx, pod); err != nil && ctx.Err() == nil {
-			i.log.Printf("pod %s/%s: %v", pod.Namespace, pod.Name, err)
-		}
+	i.workers.Go(func() {
+		// A pod of CDI's is restarted until it succeeds or is deleted.
+		_ = wait.PollUntilContextCancel(ctx, time.Second, true, func(ctx context.Context) (bool, error) {
+			err := i.work(ctx, pod)
+			if err != nil {
+				i.log.Printf("pod %s/%s: %v", pod.Namespace, pod.Name, err)
+			}
+			return err == nil, nil
+		})
 	})
 }
 

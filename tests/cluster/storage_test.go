@@ -3,9 +3,7 @@
 package cluster
 
 import (
-	"bytes"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 	"syscall"
@@ -62,39 +60,19 @@ func until(t *testing.T, c *Cluster, obj *unstructured.Unstructured, want any, f
 	t.Logf("%s is %v after %s", describe(obj), want, time.Since(started).Round(10*time.Millisecond))
 }
 
-// content returns the beginning of a claim's bytes, up to the first zero.
+// content returns the text that a claim's bytes begin with.
 func content(t *testing.T, c *Cluster, namespace, claim string) string {
 	t.Helper()
-	path, err := c.Bytes(t.Context(), namespace, claim)
+	text, err := c.ReadText(t.Context(), namespace, claim)
 	if err != nil {
 		t.Fatal(err)
 	}
-	file, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	begin := make([]byte, 4096)
-	if _, err := io.ReadFull(file, begin); err != nil {
-		t.Fatal(err)
-	}
-	text, _, _ := bytes.Cut(begin, []byte{0})
-	return string(text)
+	return text
 }
 
-// write writes to the beginning of a claim's bytes.
 func write(t *testing.T, c *Cluster, namespace, claim, text string) {
 	t.Helper()
-	path, err := c.Bytes(t.Context(), namespace, claim)
-	if err != nil {
-		t.Fatal(err)
-	}
-	file, err := os.OpenFile(path, os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	if _, err := file.WriteAt([]byte(text), 0); err != nil {
+	if err := c.WriteText(t.Context(), namespace, claim, text); err != nil {
 		t.Fatal(err)
 	}
 }

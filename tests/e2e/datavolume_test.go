@@ -3,11 +3,8 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"io"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -40,15 +37,10 @@ func writeToDisk(t *testing.T, namespace string) {
 	}
 	t.Cleanup(func() { lose(t, namespace) })
 	awaitSucceeded(t, namespace)
-	if got := diskBytes(t, namespace); got != golden {
+	if got := diskText(t, namespace); got != golden {
 		t.Fatalf("%q was imported", got)
 	}
-	file, err := os.OpenFile(diskPath(t, namespace), os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	if _, err := file.WriteAt([]byte(userData+"\x00"), 0); err != nil {
+	if err := running.WriteText(t.Context(), namespace, "disk", userData); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -75,29 +67,14 @@ func awaitSucceeded(t *testing.T, namespace string) {
 	}
 }
 
-func diskPath(t *testing.T, namespace string) string {
+// diskText returns the text that the disk begins with.
+func diskText(t *testing.T, namespace string) string {
 	t.Helper()
-	path, err := running.Bytes(t.Context(), namespace, "disk")
+	text, err := running.ReadText(t.Context(), namespace, "disk")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return path
-}
-
-// diskBytes returns the disk's beginning, up to the first zero.
-func diskBytes(t *testing.T, namespace string) string {
-	t.Helper()
-	file, err := os.Open(diskPath(t, namespace))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	begin := make([]byte, 512)
-	if _, err := io.ReadFull(file, begin); err != nil {
-		t.Fatal(err)
-	}
-	text, _, _ := bytes.Cut(begin, []byte{0})
-	return string(text)
+	return text
 }
 
 func TestADataVolumeComesBackWithItsBytes(t *testing.T) {
@@ -106,7 +83,7 @@ func TestADataVolumeComesBackWithItsBytes(t *testing.T) {
 	lose(t, "media")
 	restore(t, report.Name, "--include-namespaces", "media")
 	awaitSucceeded(t, "media")
-	if got := diskBytes(t, "media"); got != userData {
+	if got := diskText(t, "media"); got != userData {
 		t.Errorf("the disk has %q", got)
 	}
 	claim := find(t, "v1", "PersistentVolumeClaim", "media")["disk"]
@@ -141,7 +118,7 @@ func TestWithoutThePluginADataVolumeIsLost(t *testing.T) {
 		t.Errorf("the DataVolume came back: %v", volumes)
 	}
 	// The bytes did, in a claim that nobody owns.
-	if got := diskBytes(t, "media"); got != userData {
+	if got := diskText(t, "media"); got != userData {
 		t.Errorf("the disk has %q", got)
 	}
 }

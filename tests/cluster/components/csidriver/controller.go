@@ -68,12 +68,12 @@ func (d *driver) CreateVolume(_ context.Context, r *csi.CreateVolumeRequest) (*c
 
 // contentSource notes in a new volume what it is a copy of, and returns the path of the bytes.
 func (d *driver) contentSource(content *csi.VolumeContentSource, volume *item) (string, error) {
+	if content == nil {
+		return "", nil
+	}
 	k, id := volumes, content.GetVolume().GetVolumeId()
 	if content.GetSnapshot() != nil {
 		k, id = snapshots, content.GetSnapshot().GetSnapshotId()
-	}
-	if content == nil {
-		return "", nil
 	}
 	source, err := d.find(k, id)
 	if err != nil {
