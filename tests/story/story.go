@@ -11,6 +11,7 @@ import (
 	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -121,6 +122,9 @@ func (s *Site) LoseNamespace(ctx context.Context, name string) error {
 	if err := s.Delete(ctx, namespace); client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("deleting namespace %s: %w", name, err)
 	}
+	if err := s.deleteSlowOnes(ctx, name); err != nil {
+		return err
+	}
 	if err := await(ctx, 2*time.Minute, func() (bool, error) {
 		err := s.Get(ctx, client.ObjectKeyFromObject(namespace), namespace)
 		return apierrors.IsNotFound(err), client.IgnoreNotFound(err)
@@ -138,6 +142,21 @@ func (s *Site) LoseNamespace(ctx context.Context, name string) error {
 		}
 		if err := s.Delete(ctx, volume); client.IgnoreNotFound(err) != nil {
 			return fmt.Errorf("deleting PersistentVolume %s: %w", volume.Name, err)
+		}
+	}
+	return nil
+}
+
+// deleteSlowOnes deletes what has a finalizer in a namespace that is going. The namespace controller looks after 5 s for the first
+// time, and where it then finds a finalizer again only 8 s later (Kubernetes v1.36, pkg/controller/namespace).
+func (s *Site) deleteSlowOnes(ctx context.Context, namespace string) error {
+	snapshot := &unstructured.Unstructured{}
+	snapshot.SetAPIVersion("snapshot.storage.k8s.io/v1")
+	snapshot.SetKind("VolumeSnapshot")
+	for _, kind := range []client.Object{&corev1.Pod{}, &corev1.PersistentVolumeClaim{}, snapshot} {
+		err := s.DeleteAllOf(ctx, kind, client.InNamespace(namespace))
+		if err != nil && !meta.IsNoMatchError(err) { // not every cluster has snapshots
+			return fmt.Errorf("deleting what is in namespace %s: %w", namespace, err)
 		}
 	}
 	return nil
