@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"errors"
+	"os"
 	"os/exec"
 	"syscall"
 
@@ -12,6 +13,19 @@ import (
 // which then stops its children in order; and makes the kernel kill the child should this program be killed.
 func childAttributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+}
+
+// containerAttributes are childAttributes for a program that gets a file system view of its own. Only root may give it
+// one; for others it is root in a namespace of users.
+func containerAttributes() (*syscall.SysProcAttr, error) {
+	attributes := childAttributes()
+	attributes.Cloneflags = syscall.CLONE_NEWNS
+	if os.Geteuid() != 0 {
+		attributes.Cloneflags |= syscall.CLONE_NEWUSER
+		attributes.UidMappings = []syscall.SysProcIDMap{{HostID: os.Geteuid(), Size: 1}}
+		attributes.GidMappings = []syscall.SysProcIDMap{{HostID: os.Getegid(), Size: 1}}
+	}
+	return attributes, nil
 }
 
 // reap waits for a child's end and kills what it left behind in its group. It does so before the child is reaped:

@@ -53,7 +53,7 @@ func Build(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	programs, err := b.build(ctx, allPrograms())
+	programs, err := b.build(ctx, programsOf(Options{}))
 	if err != nil {
 		return err
 	}

@@ -60,7 +60,7 @@ func TestHashModule(t *testing.T) {
 
 // TestVersionsStamped compares the versions that binaries report with those they are built from.
 func TestVersionsStamped(t *testing.T) {
-	for _, p := range allPrograms() {
+	for _, p := range programsOf(Options{}) {
 		stamp := regexp.MustCompile(`ersion=(v[0-9.]+)`).FindStringSubmatch(p.LDFlags)
 		if stamp == nil {
 			continue

@@ -104,7 +104,7 @@ func startCDIProcesses(ctx context.Context, c *Cluster, webhooks int) error {
 				"--tls-cert-file", certificate + "/tls.crt", "--tls-private-key-file", certificate + "/tls.key",
 			},
 			ready: func(ctx context.Context) error {
-				return answersOK(ctx, webhookClient, "https://"+loopback(webhooks)+"/healthz")
+				return answersOK(ctx, webhookClient, "https://"+loopback(webhooks)+"/healthz", "")
 			},
 		},
 		{
@@ -114,7 +114,7 @@ func startCDIProcesses(ctx context.Context, c *Cluster, webhooks int) error {
 				"--health-probe-bind-address", loopback(readiness),
 			},
 			ready: func(ctx context.Context) error {
-				return answersOK(ctx, http.DefaultClient, "http://"+loopback(readiness)+"/readyz")
+				return answersOK(ctx, http.DefaultClient, "http://"+loopback(readiness)+"/readyz", "")
 			},
 		},
 	} {

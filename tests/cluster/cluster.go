@@ -34,14 +34,18 @@ var parts = []part{
 	scheduler,
 	csi,
 	cdi,
+	kubeVirt,
 	objectStore,
 	veleroServer,
 }
 
-// allPrograms lists what all parts need, each program once.
-func allPrograms() []Program {
+// programsOf lists what a cluster's parts need, each program once.
+func programsOf(options Options) []Program {
 	var all []Program
 	for _, p := range parts {
+		if !options.has(p.name) {
+			continue
+		}
 		for _, program := range p.programs {
 			if !slices.Contains(all, program) {
 				all = append(all, program)
@@ -58,8 +62,26 @@ type Options struct {
 	Dir string
 	// Progress gets a line for each thing done.
 	Progress io.Writer
-	// Exec runs the commands sent into containers. By default it is the cluster's Guest.
+	// Exec runs the commands sent into containers. By default that is KubeVirt's virt-freezer and nothing else.
 	Exec Exec
+	// Without leaves parts out: KubeVirt is the only one that can be.
+	Without []string
+}
+
+// KubeVirt names the part that runs KubeVirt's own processes. Without it, the API server stores KubeVirt's objects as they
+// are, so that a test can Load any situation; with it, they live.
+const KubeVirt = "KubeVirt"
+
+// has says whether the cluster has a part.
+func (o Options) has(name string) bool { return !slices.Contains(o.Without, name) }
+
+func (o Options) check() error {
+	for _, name := range o.Without {
+		if name != KubeVirt {
+			return fmt.Errorf("a cluster cannot do without %q", name)
+		}
+	}
+	return nil
 }
 
 // A Cluster is a running cluster.
@@ -67,7 +89,7 @@ type Cluster struct {
 	Dir        string       // logs are in its folder logs, one file per process
 	Kubeconfig string       // path of an administrator's kubeconfig
 	RESTConfig *rest.Config // the same for client-go, without throttling
-	Guest      *Guest       // plays the guests of all virtual machines; nil if Options.Exec replaced it
+	Guest      Guest        // the guests of all virtual machines; nil if there is no KubeVirt and Options.Exec replaced it
 	Importer   *Importer    // plays CDI's pods
 
 	options    Options
@@ -89,11 +111,14 @@ type Cluster struct {
 
 // Start builds what is missing and brings the cluster up. If it fails, everything it started has been stopped.
 func Start(ctx context.Context, options Options) (*Cluster, error) {
+	if err := options.check(); err != nil {
+		return nil, err
+	}
 	b, err := newBuilder(ctx, options.Progress)
 	if err != nil {
 		return nil, err
 	}
-	binaries, err := b.build(ctx, allPrograms())
+	binaries, err := b.build(ctx, programsOf(options))
 	if err != nil {
 		return nil, err
 	}
@@ -112,6 +137,9 @@ func (c *Cluster) startParts(ctx context.Context) error {
 	ctx, cancel := c.supervisor.alive(ctx)
 	defer cancel()
 	for _, p := range parts {
+		if !c.options.has(p.name) {
+			continue
+		}
 		started := time.Now()
 		err := p.start(ctx, c)
 		if died := c.Err(); died != nil {
@@ -126,7 +154,7 @@ func (c *Cluster) startParts(ctx context.Context) error {
 }
 
 // folders are the places a cluster writes to. They are emptied before it starts.
-var folders = []string{"logs", "pki", "etcd", "s3", "plugins", "csi", "cdi"}
+var folders = []string{"logs", "pki", "etcd", "s3", "plugins", "csi", "cdi", "kubevirt"}
 
 // marker is the file that says a folder belongs to a cluster. A running cluster holds a lock on it.
 const marker = ".test-cluster"
@@ -243,7 +271,7 @@ func (c *Cluster) Describe() string {
 	var text strings.Builder
 	fmt.Fprintf(&text, "%-26s %s\n%-26s %s\n%-26s %s\n", "Kubernetes API", c.server, "S3, bucket "+bucket, c.store.url, "logs", c.path("logs"))
 	for _, p := range c.supervisor.list() {
-		fmt.Fprintf(&text, "%-26s process %d\n", p.command.name, p.cmd.Process.Pid)
+		fmt.Fprintf(&text, "%-26s process %d\n", p.command.name, p.pid())
 	}
 	return text.String()
 }

@@ -49,8 +49,8 @@ func TestCluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	started := time.Now()
-	wg.Go(func() { guest, guestErr = Start(t.Context(), Options{}) })
-	wg.Go(func() { other, otherErr = Start(t.Context(), Options{Exec: echo}) })
+	wg.Go(func() { guest, guestErr = Start(t.Context(), Options{Without: []string{KubeVirt}}) })
+	wg.Go(func() { other, otherErr = Start(t.Context(), Options{Exec: echo, Without: []string{KubeVirt}}) })
 	wg.Wait()
 	for _, c := range []*Cluster{guest, other} {
 		if c != nil {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
@@ -49,7 +50,7 @@ func startControlPlane(ctx context.Context, c *Cluster) error {
 		return err
 	}
 	c.server = "https://" + loopback(port)
-	if c.Kubeconfig, err = c.writeKubeconfig("kubeconfig", admin); err != nil {
+	if c.Kubeconfig, err = c.writeKubeconfig("kubeconfig", admin.user()); err != nil {
 		return err
 	}
 	if c.RESTConfig, err = clientcmd.BuildConfigFromFlags("", c.Kubeconfig); err != nil {
@@ -125,7 +126,6 @@ func startAPIServer(ctx context.Context, c *Cluster, port int, etcd string, admi
 			"--requestheader-username-headers=X-Remote-User", "--requestheader-uid-headers=X-Remote-Uid",
 			"--requestheader-group-headers=X-Remote-Group", "--requestheader-extra-headers-prefix=X-Remote-Extra-",
 			"--proxy-client-cert-file=" + proxy.cert, "--proxy-client-key-file=" + proxy.key,
-			"--enable-aggregator-routing=true", // there is no kube-proxy: services resolve through their EndpointSlices
 		},
 		ready: c.answersOK(c.server+"/readyz", admin),
 	})
@@ -137,7 +137,7 @@ func startControllerManager(ctx context.Context, c *Cluster) error {
 	if err != nil {
 		return err
 	}
-	kubeconfig, err := c.writeKubeconfig("kube-controller-manager.kubeconfig", id)
+	kubeconfig, err := c.writeKubeconfig("kube-controller-manager.kubeconfig", id.user())
 	if err != nil {
 		return err
 	}
@@ -165,11 +165,16 @@ func startControllerManager(ctx context.Context, c *Cluster) error {
 	return err
 }
 
-// writeKubeconfig writes the kubeconfig of an identity into the cluster's folder.
-func (c *Cluster) writeKubeconfig(name string, id identity) (string, error) {
+// user is the identity as kubeconfigs have it.
+func (id identity) user() *clientcmdapi.AuthInfo {
+	return &clientcmdapi.AuthInfo{ClientCertificateData: id.certPEM, ClientKeyData: id.keyPEM}
+}
+
+// writeKubeconfig writes a user's kubeconfig into the cluster's folder.
+func (c *Cluster) writeKubeconfig(name string, user *clientcmdapi.AuthInfo) (string, error) {
 	config := clientcmdapi.NewConfig()
 	config.Clusters["test"] = &clientcmdapi.Cluster{Server: c.server, CertificateAuthorityData: c.authority.pem}
-	config.AuthInfos["test"] = &clientcmdapi.AuthInfo{ClientCertificateData: id.certPEM, ClientKeyData: id.keyPEM}
+	config.AuthInfos["test"] = user
 	config.Contexts["test"] = &clientcmdapi.Context{Cluster: "test", AuthInfo: "test"}
 	config.CurrentContext = "test"
 	path := c.path(name)
@@ -188,11 +193,12 @@ func (c *Cluster) answersOK(url string, id identity) func(context.Context) error
 		}
 		transport := &http.Transport{TLSClientConfig: settings}
 		defer transport.CloseIdleConnections()
-		return answersOK(ctx, &http.Client{Transport: transport}, url)
+		return answersOK(ctx, &http.Client{Transport: transport}, url, "")
 	}
 }
 
-func answersOK(ctx context.Context, client *http.Client, url string) error {
+// answersOK asks a server, and wants 200 and a certain text.
+func answersOK(ctx context.Context, client *http.Client, url, text string) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return err
@@ -206,7 +212,7 @@ func answersOK(ctx context.Context, client *http.Client, url string) error {
 	if err != nil {
 		return err
 	}
-	if response.StatusCode != http.StatusOK {
+	if response.StatusCode != http.StatusOK || !strings.Contains(string(body), text) {
 		return fmt.Errorf("%s answers %s: %s", url, response.Status, body)
 	}
 	return nil

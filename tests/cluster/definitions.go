@@ -18,7 +18,7 @@ import (
 var definitions = part{
 	name: "custom resource definitions",
 	programs: []Program{
-		{Name: "kubevirt-manifests", Module: "kubevirt", Package: "./manifests"},
+		kubeVirtManifests,
 		{Name: "cdi-manifests", Module: "cdi", Package: "./manifests"},
 		veleroProgram,
 	},

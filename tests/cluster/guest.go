@@ -22,6 +22,11 @@ const (
 	FreezeErrorAnnotation = "fake.guest/freeze-error"
 	// AgentAnnotation with the value "false" means that no guest agent runs: freezing succeeds and does nothing.
 	AgentAnnotation = "fake.guest/agent"
+	// HoldAnnotation with the value "true" keeps the guest from booting. Only KubeVirt's processes notice.
+	HoldAnnotation = "fake.guest/hold"
+	// MigrationAnnotation with the value "fail" or "hold" makes a live migration fail or never end. Only KubeVirt's
+	// processes notice.
+	MigrationAnnotation = "fake.guest/migration"
 )
 
 // freezerProgram is what KubeVirt's hooks run in the launcher's container.
@@ -35,6 +40,7 @@ const (
 	Frozen     Action = "frozen"
 	Thawed     Action = "thawed"
 	AutoThawed Action = "thawed by timeout"
+	PoweredOff Action = "powered off while frozen"
 )
 
 // An Event records one Action.
@@ -42,11 +48,20 @@ type Event struct {
 	VMI    types.NamespacedName
 	Action Action
 	Time   time.Time
-	Err    error // why the instance's status does not show it
+	Err    error // why the instance's status does not show it; only in a cluster without KubeVirt
 }
 
-// A Guest plays the guest of every VirtualMachineInstance, as far as KubeVirt's virt-freezer talks to it.
-type Guest struct {
+// A Guest knows what happened to the guests of all virtual machines.
+type Guest interface {
+	// Events returns what happened so far, in order.
+	Events() []Event
+	// IsFrozen says whether the file systems of an instance's guest are frozen now.
+	IsFrozen(namespace, name string) bool
+}
+
+// A playedGuest plays the guest of every VirtualMachineInstance, as far as KubeVirt's virt-freezer talks to it, in a
+// cluster without KubeVirt.
+type playedGuest struct {
 	clients *clients
 
 	mu     sync.Mutex
@@ -54,19 +69,19 @@ type Guest struct {
 	events []Event
 }
 
-func newGuest(k *clients) *Guest {
-	return &Guest{clients: k, frozen: map[types.NamespacedName]*time.Timer{}}
+func newPlayedGuest(k *clients) *playedGuest {
+	return &playedGuest{clients: k, frozen: map[types.NamespacedName]*time.Timer{}}
 }
 
 // Events returns what happened so far, in order.
-func (g *Guest) Events() []Event {
+func (g *playedGuest) Events() []Event {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return slices.Clone(g.events)
 }
 
 // IsFrozen says whether the file systems of an instance's guest are frozen now.
-func (g *Guest) IsFrozen(namespace, name string) bool {
+func (g *playedGuest) IsFrozen(namespace, name string) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	_, frozen := g.frozen[types.NamespacedName{Namespace: namespace, Name: name}]
@@ -74,7 +89,7 @@ func (g *Guest) IsFrozen(namespace, name string) bool {
 }
 
 // Exec is the Exec that knows one program: virt-freezer.
-func (g *Guest) Exec(ctx context.Context, _, _, _ string, argv []string, _ io.Reader, stdout, stderr io.Writer) (int, error) {
+func (g *playedGuest) Exec(ctx context.Context, _, _, _ string, argv []string, _ io.Reader, stdout, stderr io.Writer) (int, error) {
 	if len(argv) == 0 || argv[0] != freezerProgram {
 		fmt.Fprintf(stderr, "executable file not found: %q\n", argv)
 		return 127, nil
@@ -87,7 +102,7 @@ func (g *Guest) Exec(ctx context.Context, _, _, _ string, argv []string, _ io.Re
 }
 
 // runFreezer does what virt-freezer does, with its flags and messages.
-func (g *Guest) runFreezer(ctx context.Context, args []string, stdout io.Writer) error {
+func (g *playedGuest) runFreezer(ctx context.Context, args []string, stdout io.Writer) error {
 	flags := pflag.NewFlagSet(freezerProgram, pflag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	freeze := flags.Bool("freeze", false, "")
@@ -127,7 +142,7 @@ func (g *Guest) runFreezer(ctx context.Context, args []string, stdout io.Writer)
 	return err
 }
 
-func (g *Guest) freeze(ctx context.Context, vmi *unstructured.Unstructured, timeout time.Duration) error {
+func (g *playedGuest) freeze(ctx context.Context, vmi *unstructured.Unstructured, timeout time.Duration) error {
 	g.mu.Lock()
 	id := identify(vmi)
 	if timer := g.frozen[id]; timer != nil {
@@ -145,7 +160,7 @@ func (g *Guest) freeze(ctx context.Context, vmi *unstructured.Unstructured, time
 	return g.record(ctx, vmi, Frozen)
 }
 
-func (g *Guest) thaw(ctx context.Context, vmi *unstructured.Unstructured, how Action) error {
+func (g *playedGuest) thaw(ctx context.Context, vmi *unstructured.Unstructured, how Action) error {
 	g.mu.Lock()
 	id := identify(vmi)
 	timer, frozen := g.frozen[id]
@@ -161,7 +176,7 @@ func (g *Guest) thaw(ctx context.Context, vmi *unstructured.Unstructured, how Ac
 }
 
 // record shows an action in the instance's status and remembers it.
-func (g *Guest) record(ctx context.Context, vmi *unstructured.Unstructured, action Action) error {
+func (g *playedGuest) record(ctx context.Context, vmi *unstructured.Unstructured, action Action) error {
 	event := Event{VMI: identify(vmi), Action: action, Time: time.Now()}
 	event.Err = g.showState(ctx, vmi, action)
 	g.mu.Lock()
@@ -171,7 +186,7 @@ func (g *Guest) record(ctx context.Context, vmi *unstructured.Unstructured, acti
 }
 
 // showState writes status.fsFreezeStatus. The status of an instance is an ordinary part of it, not a subresource.
-func (g *Guest) showState(ctx context.Context, vmi *unstructured.Unstructured, action Action) error {
+func (g *playedGuest) showState(ctx context.Context, vmi *unstructured.Unstructured, action Action) error {
 	return retry.RetryOnConflict(retry.DefaultBackoff, func() error {
 		live, err := g.clients.get(ctx, vmi)
 		if err != nil {
@@ -192,7 +207,7 @@ func (g *Guest) showState(ctx context.Context, vmi *unstructured.Unstructured, a
 }
 
 // close forgets the pending thaws.
-func (g *Guest) close() error {
+func (g *playedGuest) close() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, timer := range g.frozen {

@@ -26,12 +26,7 @@ type Exec func(ctx context.Context, namespace, pod, container string, argv []str
 // startKubelet serves the one thing of a kubelet that clients notice on a node without containers: exec. It returns the
 // port. kwok could serve it too, but would run the command on this machine and lose its exit code.
 func startKubelet(c *Cluster) (int, error) {
-	run := c.options.Exec
-	if run == nil {
-		c.Guest = newGuest(c.clients)
-		c.closers = append(c.closers, c.Guest.close)
-		run = c.Guest.Exec
-	}
+	run := c.chooseExec()
 	port, err := c.port()
 	if err != nil {
 		return 0, err
@@ -62,6 +57,25 @@ func startKubelet(c *Cluster) (int, error) {
 	}()
 	c.closers = append(c.closers, func() error { return errors.Join(server.Close(), logFile.Close()) })
 	return port, nil
+}
+
+// chooseExec says who runs the commands, and who knows what happens to the guests.
+func (c *Cluster) chooseExec() Exec {
+	var run Exec
+	switch {
+	case c.options.has(KubeVirt):
+		c.Guest = &journal{path: c.path("kubevirt", journalFile), report: c.supervisor.report}
+		run = c.execInLauncher
+	case c.options.Exec == nil:
+		played := newPlayedGuest(c.clients)
+		c.Guest = played
+		c.closers = append(c.closers, played.close)
+		run = played.Exec
+	}
+	if c.options.Exec != nil {
+		return c.options.Exec
+	}
+	return run
 }
 
 // execHandler serves a kubelet's exec endpoint, over SPDY and over WebSocket.

@@ -3,6 +3,7 @@ package cluster
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,18 +13,20 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// node is one node that kwok plays: pods bound to it become ready at once and run nothing. Commands sent into them
+// node is two nodes that kwok plays: pods bound to them become ready at once and run nothing. Commands sent into them
 // come to this program.
 var node = part{
-	name:     "node",
+	name:     "nodes",
 	programs: []Program{{Name: "kwok", Module: "kwok", Package: "sigs.k8s.io/kwok/cmd/kwok"}},
 	start:    startNode,
 }
 
 const (
-	// NodeName names the one node.
+	// NodeName names the first node.
 	NodeName = "node01"
-	nodeIP   = "127.0.0.1"
+	// SecondNodeName names the other node.
+	SecondNodeName = "node02"
+	nodeIP         = "127.0.0.1"
 	// playedNode is the annotation by which kwok knows its nodes.
 	playedNode = "kwok.x-k8s.io/node"
 )
@@ -44,18 +47,19 @@ func startNode(ctx context.Context, c *Cluster) error {
 	if err := os.WriteFile(c.path("kwok.yaml"), config, 0o644); err != nil {
 		return fmt.Errorf("writing kwok's configuration: %w", err)
 	}
-	live, err := c.clients.create(ctx, nodeObject(kubeletPort))
-	if err != nil {
-		return err
+	for _, name := range []string{NodeName, SecondNodeName} {
+		if _, err := c.clients.create(ctx, nodeObject(name, kubeletPort)); err != nil {
+			return err
+		}
 	}
 	_, err = c.supervisor.start(ctx, command{
 		name:   "kwok",
 		binary: c.binaries["kwok"],
 		args:   []string{"--kubeconfig", c.Kubeconfig, "--config", c.path("kwok.yaml")},
 		ready: func(ctx context.Context) error {
-			return c.clients.await(ctx, live, "ready", 2*time.Second, func(live *unstructured.Unstructured) bool {
-				return conditionTrue(live, "Ready")
-			})
+			ready := func(live *unstructured.Unstructured) bool { return conditionTrue(live, "Ready") }
+			first := c.clients.await(ctx, object("v1", "Node", "", NodeName), "ready", 2*time.Second, ready)
+			return errors.Join(first, c.clients.await(ctx, object("v1", "Node", "", SecondNodeName), "ready", 2*time.Second, ready))
 		},
 	})
 	return err
@@ -108,17 +112,19 @@ func readStages(ctx context.Context, b *builder) ([][]byte, error) {
 	return stages, nil
 }
 
-func nodeObject(kubeletPort int) *unstructured.Unstructured {
+func nodeObject(name string, kubeletPort int) *unstructured.Unstructured {
 	resources := map[string]any{
 		"cpu": "64", "memory": "256Gi", "ephemeral-storage": "500Gi", "pods": "1000",
 		"devices.kubevirt.io/kvm": "1k", "devices.kubevirt.io/tun": "1k", "devices.kubevirt.io/vhost-net": "1k",
 	}
-	node := object("v1", "Node", "", NodeName)
+	node := object("v1", "Node", "", name)
 	node.SetAnnotations(map[string]string{playedNode: "fake"})
 	node.SetLabels(map[string]string{
-		"kubernetes.io/hostname": NodeName, "kubernetes.io/arch": "amd64", "kubernetes.io/os": "linux",
+		"kubernetes.io/hostname": name, "kubernetes.io/arch": "amd64", "kubernetes.io/os": "linux",
 		// What virt-handler would find out about the machine.
-		"kubevirt.io/schedulable": "true", "machine-type.node.kubevirt.io/q35": "true",
+		"kubevirt.io/schedulable": "true",
+		// The first is what VMs ask for, the second what the handler says they got: the target of a migration must have it.
+		"machine-type.node.kubevirt.io/q35": "true", "machine-type.node.kubevirt.io/pc-q35-rhel9.6.0": "true",
 		"cpu-vendor.node.kubevirt.io/Intel": "true", "cpu-model.node.kubevirt.io/Skylake-Server": "true",
 		"host-model-cpu.node.kubevirt.io/Skylake-Server": "true", "cpu-model-migration.node.kubevirt.io/Skylake-Server": "true",
 	})

@@ -115,6 +115,19 @@ func (k *clients) await(ctx context.Context, obj *unstructured.Unstructured, wha
 	return nil
 }
 
+// poll tries something again and again until it succeeds.
+func poll(ctx context.Context, what string, try func(context.Context) error) error {
+	var last error
+	err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, 30*time.Second, true, func(ctx context.Context) (bool, error) {
+		last = try(ctx)
+		return last == nil, nil
+	})
+	if err != nil {
+		return fmt.Errorf("waiting for %s: %w", what, errors.Join(err, last))
+	}
+	return nil
+}
+
 // object returns an object that says only what it is.
 func object(apiVersion, kind, namespace, name string) *unstructured.Unstructured {
 	obj := &unstructured.Unstructured{}

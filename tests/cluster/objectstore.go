@@ -43,7 +43,7 @@ func startObjectStore(ctx context.Context, c *Cluster) error {
 		args:   []string{"--port", loopback(port), "--region", region, "--health", "/health", "posix", "--sidecar", metadata, c.path("s3", "data")},
 		env:    []string{"ROOT_ACCESS_KEY=" + c.store.accessKey, "ROOT_SECRET_KEY=" + c.store.secretKey},
 		ready: func(ctx context.Context) error {
-			return answersOK(ctx, http.DefaultClient, c.store.url+"/health")
+			return answersOK(ctx, http.DefaultClient, c.store.url+"/health", "")
 		},
 	})
 	return err

@@ -25,19 +25,25 @@ type command struct {
 	ready  func(ctx context.Context) error // asked again until it returns nil
 	within time.Duration                   // for becoming ready; 60 s if zero
 	grace  time.Duration                   // between SIGTERM and SIGKILL; 5 s if zero
+	// restart means that an exit with status 0 is no death: the program wants to begin anew.
+	restart bool
 }
 
 // A process is a started command.
 type process struct {
 	command command
-	cmd     *exec.Cmd
 	log     string
 	exited  chan struct{} // closed after the process was reaped
 	err     error         // how it ended; valid once exited is closed
 
-	mu    sync.Mutex
-	phase phase
+	mu       sync.Mutex
+	cmd      *exec.Cmd // another one after each restart
+	phase    phase
+	restarts int
 }
+
+// maxRestarts is more than any program needs: it begins anew when somebody changes what it watches.
+const maxRestarts = 5
 
 // A phase of a process decides who learns of its exit: while it starts, whoever starts it; while it runs, everybody;
 // while it is stopped, nobody needs to.
@@ -87,18 +93,9 @@ var starter = sync.OnceValue(func() chan<- func() {
 // start runs a command and waits until it is ready. A process that does not become ready is left for stopAll.
 func (s *supervisor) start(ctx context.Context, c command) (*process, error) {
 	p := &process{command: c, log: filepath.Join(s.dir, "logs", c.name+".log"), exited: make(chan struct{})}
-	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-	if err != nil {
-		return nil, fmt.Errorf("starting %s: %w", c.name, err)
-	}
-	defer log.Close()
-	p.cmd = exec.Command(c.binary, c.args...)
-	p.cmd.Dir = s.dir
-	p.cmd.Env = s.environment(c.env...)
-	p.cmd.Stdout, p.cmd.Stderr = log, log
-	p.cmd.SysProcAttr = childAttributes()
-	if err := onStarter(p.cmd.Start); err != nil {
-		return nil, fmt.Errorf("starting %s: %w", c.name, err)
+	var err error
+	if p.cmd, err = s.launch(p); err != nil {
+		return nil, err
 	}
 	err = s.add(p)
 	go s.watch(p)
@@ -106,6 +103,24 @@ func (s *supervisor) start(ctx context.Context, c command) (*process, error) {
 		return p, fmt.Errorf("starting %s: %w", c.name, err)
 	}
 	return p, s.awaitReady(ctx, p)
+}
+
+// launch starts a process's program.
+func (s *supervisor) launch(p *process) (*exec.Cmd, error) {
+	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("starting %s: %w", p.command.name, err)
+	}
+	defer log.Close()
+	cmd := exec.Command(p.command.binary, p.command.args...)
+	cmd.Dir = s.dir
+	cmd.Env = s.environment(p.command.env...)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = childAttributes()
+	if err := onStarter(cmd.Start); err != nil {
+		return nil, fmt.Errorf("starting %s: %w", p.command.name, err)
+	}
+	return cmd, nil
 }
 
 // add takes a process under supervision.
@@ -146,17 +161,47 @@ func (s *supervisor) environment(more ...string) []string {
 
 // watch reaps a process, ends what it left behind in its group, and reports an exit nobody asked for.
 func (s *supervisor) watch(p *process) {
-	err := reap(p.cmd)
-	if err == nil {
-		err = errors.New("exit status 0")
+	for {
+		err := reap(p.cmd)
+		p.mu.Lock()
+		if err == nil && p.command.restart && p.phase != stopping && p.restarts < maxRestarts {
+			p.restarts++
+			if err = s.again(p); err == nil {
+				p.mu.Unlock()
+				continue
+			}
+		}
+		if err == nil {
+			err = errors.New("exit status 0")
+		}
+		p.err = err
+		if p.phase == running {
+			s.report(p.exitError())
+		}
+		close(p.exited)
+		p.mu.Unlock()
+		return
 	}
-	p.err = err
+}
+
+// again starts the program of an ended process once more.
+func (s *supervisor) again(p *process) error {
+	old := p.cmd.Process.Pid
+	cmd, err := s.launch(p)
+	if err != nil {
+		return err
+	}
+	p.cmd = cmd
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return errors.Join(s.watchdog.ended(old), s.watchdog.started(cmd.Process.Pid))
+}
+
+// pid is the id of the process, and of its group.
+func (p *process) pid() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.phase == running {
-		s.report(p.exitError())
-	}
-	close(p.exited)
+	return p.cmd.Process.Pid
 }
 
 // enter moves a process into a phase, unless it has exited.

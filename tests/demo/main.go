@@ -36,7 +36,7 @@ func run(ctx context.Context, plugin, scenario string) (err error) {
 	if os.Getenv("KUBECONFIG") != "" {
 		return onExistingCluster(ctx, scenario)
 	}
-	c, err := cluster.Start(ctx, cluster.Options{Progress: os.Stderr})
+	c, err := cluster.Start(ctx, cluster.Options{Progress: os.Stderr, Without: []string{cluster.KubeVirt}})
 	if err != nil {
 		return err
 	}

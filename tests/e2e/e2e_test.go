@@ -49,7 +49,7 @@ func TestMain(m *testing.M) {
 func run(m *testing.M) (code int, err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if running, err = cluster.Start(ctx, cluster.Options{Progress: os.Stderr}); err != nil {
+	if running, err = cluster.Start(ctx, cluster.Options{Progress: os.Stderr, Without: []string{cluster.KubeVirt}}); err != nil {
 		return 1, err
 	}
 	defer func() {

@@ -62,16 +62,17 @@ func main() {
 	crds := flag.Bool("crds", false, "print the CRDs and nothing else")
 	stateClass := flag.String("vm-state-storage-class", "",
 		"StorageClass for the state of persistent TPMs and EFI; empty means the default class")
+	port := flag.Int("virt-api-port", 0, "port of 127.0.0.1 on which virt-api serves")
 	flag.Parse()
-	if err := run(*out, *crds, *stateClass); err != nil {
+	if err := run(*out, *crds, *stateClass, int32(*port)); err != nil {
 		fmt.Fprintln(os.Stderr, "manifests:", err)
 		os.Exit(1)
 	}
 }
 
-func run(out string, crdsOnly bool, stateClass string) error {
-	if out == "" && !crdsOnly {
-		return fmt.Errorf("one of --out and --crds is needed")
+func run(out string, crdsOnly bool, stateClass string, port int32) error {
+	if !crdsOnly && (out == "" || port == 0) {
+		return fmt.Errorf("either --crds, or --out and --virt-api-port are needed")
 	}
 	// The generators complain about settings that a plain installation leaves
 	// out as well: a monitoring account and a synchronization port.
@@ -119,11 +120,9 @@ func run(out string, crdsOnly bool, stateClass string) error {
 		"15-policies.yaml":     policies(strategy),
 		"20-certificates.yaml": certificates,
 		"30-services.yaml":     services(strategy),
-		"40-apiservices.yaml":  apiServices(strategy, caBundle),
-		"50-webhooks.yaml":     webhooks(strategy, caBundle),
-		// For a cluster that has a real node to run it on; applying it to
-		// one that has not leaves its pods pending.
-		"90-virt-handler.yaml": add(nil, strategy.DaemonSets()),
+		"40-apiservices.yaml":  apiServices(strategy, caBundle, port),
+		"50-webhooks.yaml":     webhooks(strategy, caBundle, port),
+		"90-virt-handler.yaml": virtHandler(strategy),
 		"kubevirt.yaml":        {kv},
 		"kubevirt-status.yaml": {map[string]any{"status": status}},
 	} {
@@ -208,25 +207,33 @@ func policies(s *install.Strategy) []any {
 	return add(add(nil, s.ValidatingAdmissionPolicies()), s.ValidatingAdmissionPolicyBindings())
 }
 
-// services returns KubeVirt's services without selectors: their endpoints are
-// processes, not pods, and have to be given in EndpointSlices.
+// services returns KubeVirt's services without selectors: what they stand for
+// are processes, not pods. The one of virt-api leads to this machine, by its
+// name: a loopback address is allowed in no EndpointSlice. The API server
+// follows such a service unless it runs with --enable-aggregator-routing
+// (Kubernetes v1.36.3, staging/src/k8s.io/apiserver/pkg/util/proxy), and takes
+// the port from whoever refers to the service.
 func services(s *install.Strategy) []any {
 	for _, service := range s.Services() {
 		service.Spec.Selector = nil
+		if service.Name == components.VirtApiServiceName {
+			service.Spec = corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "127.0.0.1"}
+		}
 	}
 	return add(nil, s.Services())
 }
 
-func apiServices(s *install.Strategy, caBundle []byte) []any {
+func apiServices(s *install.Strategy, caBundle []byte, port int32) []any {
 	for _, a := range s.APIServices() {
 		a.Spec.CABundle = caBundle
+		a.Spec.Service.Port = &port
 	}
 	return add(nil, s.APIServices())
 }
 
 // webhooks returns the webhooks that virt-api serves. Those of virt-operator are
 // left out: nobody would answer them, and they guard the KubeVirt CR.
-func webhooks(s *install.Strategy, caBundle []byte) []any {
+func webhooks(s *install.Strategy, caBundle []byte, port int32) []any {
 	var objects []any
 	for _, c := range s.ValidatingWebhookConfigurations() {
 		if c.Name == components.KubeVirtOperatorValidatingWebhookName {
@@ -234,16 +241,28 @@ func webhooks(s *install.Strategy, caBundle []byte) []any {
 		}
 		for i := range c.Webhooks {
 			c.Webhooks[i].ClientConfig.CABundle = caBundle
+			c.Webhooks[i].ClientConfig.Service.Port = &port
 		}
 		objects = append(objects, c)
 	}
 	for _, c := range s.MutatingWebhookConfigurations() {
 		for i := range c.Webhooks {
 			c.Webhooks[i].ClientConfig.CABundle = caBundle
+			c.Webhooks[i].ClientConfig.Service.Port = &port
 		}
 		objects = append(objects, c)
 	}
 	return objects
+}
+
+// virtHandler returns the DaemonSet, for nodes that run nothing: its pods are
+// how virt-api finds the address of a node's virt-handler, which has to be the
+// node's own.
+func virtHandler(s *install.Strategy) []any {
+	for _, d := range s.DaemonSets() {
+		d.Spec.Template.Spec.HostNetwork = true
+	}
+	return add(nil, s.DaemonSets())
 }
 
 // certificates mints every certificate of an installation, writes them below

@@ -1,0 +1,111 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// launcherSockets is the folder with a folder for each launcher pod, by its UID. Socket paths must be short.
+func (c *Cluster) launcherSockets() string { return filepath.Join(c.supervisor.temp, "launchers") }
+
+// execInLauncher is the Exec of a cluster with KubeVirt: it knows one program, the real virt-freezer, and shows it the
+// socket of the pod's launcher.
+func (c *Cluster) execInLauncher(ctx context.Context, namespace, name, container string, argv []string, stdin io.Reader, stdout, stderr io.Writer) (int, error) {
+	if len(argv) == 0 || argv[0] != freezerProgram || container != "compute" {
+		fmt.Fprintf(stderr, "executable file not found: %q\n", argv)
+		return 127, nil
+	}
+	pod, err := c.clients.get(ctx, object("v1", "Pod", namespace, name))
+	if err != nil {
+		return 0, err
+	}
+	folder := filepath.Join(c.launcherSockets(), string(pod.GetUID()))
+	if err := os.MkdirAll(folder, 0o755); err != nil { // a launcher that does not serve has an empty one
+		return 0, err
+	}
+	cmd := exec.CommandContext(ctx, c.binaries["container"], append([]string{folder, c.binaries["virt-freezer"]}, argv[1:]...)...)
+	cmd.Env = c.supervisor.environment()
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, stdout, stderr
+	cmd.WaitDelay = 5 * time.Second
+	if cmd.SysProcAttr, err = containerAttributes(); err != nil {
+		return 0, err
+	}
+	if err := onStarter(cmd.Start); err != nil {
+		return 0, fmt.Errorf("starting virt-freezer in namespaces of its own, for which root or user namespaces are needed: %w", err)
+	}
+	err = cmd.Wait()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.Exited() {
+		return exit.ExitCode(), nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("running virt-freezer: %w", err)
+	}
+	return 0, nil
+}
+
+// journalFile is where the handler says what happens to guests.
+const journalFile = "guests.jsonl"
+
+// A journal is the Guest of a cluster with KubeVirt: what its handler wrote.
+type journal struct {
+	path   string
+	report func(error) // gets what should not happen
+}
+
+// Events returns what happened so far, in order.
+func (j *journal) Events() []Event {
+	events, err := j.read()
+	if err != nil {
+		j.report(fmt.Errorf("reading what happened to the guests: %w", err))
+	}
+	return events
+}
+
+func (j *journal) read() ([]Event, error) {
+	content, err := os.ReadFile(j.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var events []Event
+	for line := range bytes.Lines(content) {
+		if !bytes.HasSuffix(line, []byte("\n")) {
+			break // it is just being written
+		}
+		var entry struct {
+			Namespace, Name string
+			Action          Action
+			Time            time.Time
+		}
+		if err := json.Unmarshal(line, &entry); err != nil {
+			return events, err
+		}
+		events = append(events, Event{VMI: types.NamespacedName{Namespace: entry.Namespace, Name: entry.Name}, Action: entry.Action, Time: entry.Time})
+	}
+	return events, nil
+}
+
+// IsFrozen says whether the file systems of an instance's guest are frozen now.
+func (j *journal) IsFrozen(namespace, name string) bool {
+	frozen := false
+	for _, event := range j.Events() {
+		if event.VMI == (types.NamespacedName{Namespace: namespace, Name: name}) {
+			frozen = event.Action == Frozen
+		}
+	}
+	return frozen
+}
