@@ -50,7 +50,7 @@ func startControlPlane(ctx context.Context, c *Cluster) error {
 		return err
 	}
 	c.server = "https://" + loopback(port)
-	if c.Kubeconfig, err = c.writeKubeconfig("kubeconfig", admin.user()); err != nil {
+	if c.Kubeconfig, err = c.writeKubeconfig("kubeconfig", admin); err != nil {
 		return err
 	}
 	if c.RESTConfig, err = clientcmd.BuildConfigFromFlags("", c.Kubeconfig); err != nil {
@@ -137,7 +137,7 @@ func startControllerManager(ctx context.Context, c *Cluster) error {
 	if err != nil {
 		return err
 	}
-	kubeconfig, err := c.writeKubeconfig("kube-controller-manager.kubeconfig", id.user())
+	kubeconfig, err := c.writeKubeconfig("kube-controller-manager.kubeconfig", id)
 	if err != nil {
 		return err
 	}
@@ -165,13 +165,13 @@ func startControllerManager(ctx context.Context, c *Cluster) error {
 	return err
 }
 
-// user is the identity as kubeconfigs have it.
-func (id identity) user() *clientcmdapi.AuthInfo {
-	return &clientcmdapi.AuthInfo{ClientCertificateData: id.certPEM, ClientKeyData: id.keyPEM}
+// writeKubeconfig writes the kubeconfig of an identity into the cluster's folder.
+func (c *Cluster) writeKubeconfig(name string, id identity) (string, error) {
+	return c.writeUserKubeconfig(name, &clientcmdapi.AuthInfo{ClientCertificateData: id.certPEM, ClientKeyData: id.keyPEM})
 }
 
-// writeKubeconfig writes a user's kubeconfig into the cluster's folder.
-func (c *Cluster) writeKubeconfig(name string, user *clientcmdapi.AuthInfo) (string, error) {
+// writeUserKubeconfig does the same for a user who shows something else.
+func (c *Cluster) writeUserKubeconfig(name string, user *clientcmdapi.AuthInfo) (string, error) {
 	config := clientcmdapi.NewConfig()
 	config.Clusters["test"] = &clientcmdapi.Cluster{Server: c.server, CertificateAuthorityData: c.authority.pem}
 	config.AuthInfos["test"] = user

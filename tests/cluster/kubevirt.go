@@ -156,7 +156,7 @@ func (c *Cluster) tokenKubeconfig(ctx context.Context, account string) (string, 
 	if err != nil {
 		return "", fmt.Errorf("getting a token of ServiceAccount %s: %w", account, err)
 	}
-	return c.writeKubeconfig(account+".kubeconfig", &clientcmdapi.AuthInfo{Token: nestedString(answer, "status", "token")})
+	return c.writeUserKubeconfig(account+".kubeconfig", &clientcmdapi.AuthInfo{Token: nestedString(answer, "status", "token")})
 }
 
 func (k *kubeVirtSite) startProcesses(ctx context.Context) error {

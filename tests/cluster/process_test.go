@@ -92,6 +92,27 @@ func TestUnexpectedExit(t *testing.T) {
 	}
 }
 
+func TestRestart(t *testing.T) {
+	s := testSupervisor(t)
+	phoenix := shell(s, "phoenix", "echo >> lives; touch phoenix.ready; sleep 0.1; test $(wc -l < lives) -ge 3 && exit 3; exit 0")
+	phoenix.restart = true
+	p, err := s.start(t.Context(), phoenix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-p.exited:
+	case <-time.After(5 * time.Second):
+		t.Fatal("nobody noticed the last exit")
+	}
+	if err := s.err(); err == nil || !strings.HasPrefix(err.Error(), "phoenix exited: exit status 3") {
+		t.Errorf("the cause is %v", err)
+	}
+	if p.restarts != 2 {
+		t.Errorf("it began anew %d times", p.restarts)
+	}
+}
+
 // ended says whether a process is gone, or nobody has taken note of its end yet.
 func ended(pid int) bool {
 	if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {

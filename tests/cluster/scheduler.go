@@ -20,7 +20,7 @@ func startScheduler(ctx context.Context, c *Cluster) error {
 	if err != nil {
 		return err
 	}
-	kubeconfig, err := c.writeKubeconfig("kube-scheduler.kubeconfig", id.user())
+	kubeconfig, err := c.writeKubeconfig("kube-scheduler.kubeconfig", id)
 	if err != nil {
 		return err
 	}

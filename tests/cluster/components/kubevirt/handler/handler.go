@@ -184,11 +184,11 @@ func (h *handler) serveLaunchers(vmi *v1.VirtualMachineInstance, g *guest) error
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var errs []error
-	for pod, node := range vmi.Status.ActivePods {
+	for pod := range vmi.Status.ActivePods {
 		if h.launchers[pod] != nil {
 			continue
 		}
-		l, err := startLauncher(h, key, node, pod, g)
+		l, err := startLauncher(h, key, pod, g)
 		if err != nil {
 			errs = append(errs, err)
 			continue

@@ -27,7 +27,7 @@ type launcher struct {
 	handler   *handler
 	namespace string
 	name      string
-	node      string
+	pod       types.UID
 	guest     *guest
 	folder    string
 	server    *grpc.Server
@@ -36,9 +36,9 @@ type launcher struct {
 // unimplemented keeps the embedded field unexported. A call of its methods panics.
 type unimplemented struct{ cmdv1.CmdServer }
 
-func startLauncher(h *handler, key, node string, pod types.UID, g *guest) (*launcher, error) {
+func startLauncher(h *handler, key string, pod types.UID, g *guest) (*launcher, error) {
 	l := &launcher{
-		handler: h, namespace: g.namespace, name: g.name, node: node, guest: g,
+		handler: h, namespace: g.namespace, name: g.name, pod: pod, guest: g,
 		folder: filepath.Join(h.sockets, string(pod)), server: grpc.NewServer(),
 	}
 	listener, err := grpcutil.CreateSocket(filepath.Join(l.folder, "launcher-sock"))
@@ -103,7 +103,7 @@ func (l *launcher) GetDomain(context.Context, *cmdv1.EmptyRequest) (*cmdv1.Domai
 	if _, paused := l.guest.now(); paused {
 		domain.Status.Status, domain.Status.Reason = api.Paused, api.ReasonPausedUser
 	}
-	if vmi := l.instance(); vmi == nil || vmi.Status.NodeName != l.node {
+	if vmi := l.instance(); vmi == nil || vmi.Status.NodeName != vmi.Status.ActivePods[l.pod] {
 		domain.Status.Status = api.Shutoff
 	}
 	text, err := json.Marshal(domain)

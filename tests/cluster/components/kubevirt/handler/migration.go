@@ -39,9 +39,9 @@ func (h *handler) migrate(ctx context.Context, vmi *v1.VirtualMachineInstance) e
 	switch {
 	case m.TargetNodeAddress == "":
 		prepareTarget(m)
-	case vmi.Annotations[migrationAnnotation] == "hold":
 	case m.StartTimestamp == nil:
 		m.StartTimestamp, m.Mode = &now, v1.MigrationPreCopy
+	case vmi.Annotations[migrationAnnotation] == "hold":
 	case vmi.Annotations[migrationAnnotation] == "fail":
 		m.EndTimestamp, m.Failed, m.Completed = &now, true, true
 		m.FailureReason = "failed as " + migrationAnnotation + " demands"
