@@ -1,0 +1,227 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"errors"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/client-go/dynamic"
+
+	"velero-plugin-for-kubevirt/tests/cluster"
+	"velero-plugin-for-kubevirt/tests/story"
+)
+
+// inhabited is a cluster in which KubeVirt's own processes run, with our plugin in Velero.
+type inhabited struct {
+	cluster *cluster.Cluster
+	site    *story.Site
+}
+
+// startInhabited brings such a cluster up for one test.
+func startInhabited(t *testing.T) inhabited {
+	t.Helper()
+	c, err := cluster.Start(t.Context(), cluster.Options{Progress: os.Stderr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(c.Err(), c.Stop()); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := c.InstallPlugin(t.Context(), binary); err != nil {
+		t.Fatal(err)
+	}
+	s, err := story.NewSite(c.RESTConfig, cluster.VeleroNamespace, c.Velero)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return inhabited{c, s}
+}
+
+// diner is a VM as a person would write it, and what it needs. KubeVirt makes the rest.
+const diner = `
+apiVersion: v1
+kind: List
+items:
+- apiVersion: v1
+  kind: ConfigMap
+  metadata: {name: menu, namespace: diner}
+  data: {soup: tomato}
+- apiVersion: instancetype.kubevirt.io/v1beta1
+  kind: VirtualMachineInstancetype
+  metadata: {name: small, namespace: diner}
+  spec: {cpu: {guest: 1}, memory: {guest: 128Mi}}
+- apiVersion: instancetype.kubevirt.io/v1beta1
+  kind: VirtualMachinePreference
+  metadata: {name: linux, namespace: diner}
+  spec: {devices: {preferredDiskBus: virtio}}
+- apiVersion: kubevirt.io/v1
+  kind: VirtualMachine
+  metadata: {name: cook, namespace: diner, labels: {app: cook}}
+  spec:
+    runStrategy: Always
+    instancetype: {kind: VirtualMachineInstancetype, name: small}
+    preference: {kind: VirtualMachinePreference, name: linux}
+    template:
+      metadata: {labels: {app: cook}}
+      spec:
+        domain: {devices: {}}
+        volumes:
+        - {name: menu, configMap: {name: menu}}
+        - {name: scratch, emptyDisk: {capacity: 1Gi}}
+`
+
+// instance waits until the VM runs and returns its VirtualMachineInstance.
+func (i inhabited) instance(t *testing.T) *unstructured.Unstructured {
+	t.Helper()
+	var vm, vmi *unstructured.Unstructured
+	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, 30*time.Second, true, func(context.Context) (bool, error) {
+		vm = i.find(t, "kubevirt.io/v1", "VirtualMachine")["cook"]
+		vmi = i.find(t, "kubevirt.io/v1", "VirtualMachineInstance")["cook"]
+		if vm == nil || vmi == nil {
+			return false, nil
+		}
+		status, _, _ := unstructured.NestedString(vm.Object, "status", "printableStatus")
+		return status == "Running", nil
+	})
+	if err != nil {
+		t.Fatalf("the VM does not run: %v\n%v\n%v", err, vm, vmi)
+	}
+	return vmi
+}
+
+func (i inhabited) find(t *testing.T, apiVersion, kind string) map[string]*unstructured.Unstructured {
+	t.Helper()
+	found, err := i.site.Find(t.Context(), apiVersion, kind, "diner")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// pinned returns the ControllerRevisions that a VM's status names.
+func pinned(vm *unstructured.Unstructured) []string {
+	var names []string
+	for _, ref := range []string{"instancetypeRef", "preferenceRef"} {
+		name, _, _ := unstructured.NestedString(vm.Object, "status", ref, "controllerRevisionRef", "name")
+		names = append(names, name)
+	}
+	return names
+}
+
+// TestKubeVirtRunsWhatWasRestored makes VMs by KubeVirt's own controllers, loses and restores them, and leaves it to
+// KubeVirt whether they run again.
+func TestKubeVirtRunsWhatWasRestored(t *testing.T) {
+	i := startInhabited(t)
+	for _, how := range []struct {
+		name string
+		args []string
+	}{
+		{"ByNamespace", []string{"--include-namespaces", "diner"}},
+		{"ByLabel", []string{"--selector", "app=cook"}},
+	} {
+		t.Run(how.name, func(t *testing.T) { i.loseAndRestore(t, how.args...) })
+	}
+}
+
+func dinerObjects(t *testing.T) []*unstructured.Unstructured {
+	t.Helper()
+	all := &unstructured.Unstructured{}
+	if err := yaml.Unmarshal([]byte(diner), &all.Object); err != nil {
+		t.Fatal(err)
+	}
+	list, err := all.ToList()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var objects []*unstructured.Unstructured
+	for n := range list.Items {
+		objects = append(objects, &list.Items[n])
+	}
+	return objects
+}
+
+func (i inhabited) loseAndRestore(t *testing.T, args ...string) {
+	if err := i.cluster.Load(t.Context(), dinerObjects(t)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { i.lose(t) })
+	first := i.instance(t)
+	revisions := pinned(i.find(t, "kubevirt.io/v1", "VirtualMachine")["cook"])
+	before := len(i.cluster.Guest.Events())
+	backup, err := i.site.Backup(t.Context(), name(t), args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wentWell(t, backup.Report)
+	if backup.HooksAttempted != 2 || backup.HooksFailed != 0 {
+		t.Errorf("want 2 hooks, had %d and %d failed", backup.HooksAttempted, backup.HooksFailed)
+	}
+	var actions []cluster.Action
+	for _, event := range i.cluster.Guest.Events()[before:] {
+		actions = append(actions, event.Action)
+	}
+	if !slices.Equal(actions, []cluster.Action{cluster.Frozen, cluster.Thawed}) {
+		t.Errorf("the guest was %v", actions)
+	}
+	i.lose(t)
+	// Without a namespace, Velero also restores the CRDs, and warns that they are there and look different.
+	restore, err := i.site.Restore(t.Context(), name(t), backup.Name, "--include-namespaces", "diner")
+	if err != nil {
+		t.Fatal(err)
+	}
+	wentWell(t, *restore)
+	second := i.instance(t)
+	if second.GetUID() == first.GetUID() {
+		t.Error("the instance is the one that was lost")
+	}
+	if got := pinned(i.find(t, "kubevirt.io/v1", "VirtualMachine")["cook"]); !slices.Equal(got, revisions) {
+		t.Errorf("the VM runs with %s, was backed up with %s", got, revisions)
+	}
+	if i.find(t, "v1", "ConfigMap")["menu"] == nil {
+		t.Error("the ConfigMap is missing")
+	}
+	pods := i.find(t, "v1", "Pod")
+	for name := range pods {
+		if !strings.HasPrefix(name, "virt-launcher-cook-") || len(pods) != 1 {
+			t.Errorf("the VM has pods %v", pods)
+		}
+	}
+}
+
+// lose deletes the VM and then the namespace: at finding a VM's finalizers in it, the namespace controller would wait for
+// seconds before it looks again.
+func (i inhabited) lose(t *testing.T) {
+	t.Helper()
+	ctx := context.WithoutCancel(t.Context())
+	vms := schema.GroupVersionResource{Group: "kubevirt.io", Version: "v1", Resource: "virtualmachines"}
+	client, err := dynamic.NewForConfig(i.cluster.RESTConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := client.Resource(vms).Namespace("diner").DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil {
+		t.Error(err)
+	}
+	err = wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, 20*time.Second, true, func(ctx context.Context) (bool, error) {
+		left, err := i.site.Find(ctx, "kubevirt.io/v1", "VirtualMachineInstance", "diner")
+		return len(left) == 0, err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	if err := i.site.LoseNamespace(ctx, "diner"); err != nil {
+		t.Error(err)
+	}
+}
