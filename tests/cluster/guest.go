@@ -27,6 +27,9 @@ const (
 	// MigrationAnnotation with the value "fail" or "hold" makes a live migration fail or never end. Only KubeVirt's
 	// processes notice.
 	MigrationAnnotation = "fake.guest/migration"
+	// WritesAnnotation makes the guest write while it runs and is neither frozen nor paused: per interval, which is its
+	// value, one numbered record, to its disks in turn. See Records. Only KubeVirt's processes notice.
+	WritesAnnotation = "fake.guest/writes"
 )
 
 // freezerProgram is what KubeVirt's hooks run in the launcher's container.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -93,7 +94,7 @@ func (k *kubeVirtSite) install(ctx context.Context) error {
 	if err := k.apply(ctx, "15-policies.yaml", "20-certificates.yaml", "30-services.yaml", "kubevirt.yaml", "90-virt-handler.yaml"); err != nil {
 		return err
 	}
-	content, err := os.ReadFile(k.manifest + "/kubevirt-status.yaml")
+	content, err := os.ReadFile(filepath.Join(k.manifest, "kubevirt-status.yaml"))
 	if err != nil {
 		return fmt.Errorf("reading KubeVirt's status: %w", err)
 	}
@@ -121,7 +122,7 @@ func (k *kubeVirtSite) apply(ctx context.Context, files ...string) error {
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(8)
 	for _, file := range files {
-		content, err := os.ReadFile(k.manifest + "/" + file)
+		content, err := os.ReadFile(filepath.Join(k.manifest, file))
 		if err != nil {
 			return fmt.Errorf("reading KubeVirt's manifests: %w", err)
 		}
@@ -172,7 +173,8 @@ func (k *kubeVirtSite) startProcesses(ctx context.Context) error {
 
 // cert returns the flags that name a certificate and its key.
 func (k *kubeVirtSite) cert(certFlag, keyFlag, secret string) []string {
-	return []string{certFlag, k.certificates + "/" + secret + "/tls.crt", keyFlag, k.certificates + "/" + secret + "/tls.key"}
+	folder := filepath.Join(k.certificates, secret)
+	return []string{certFlag, filepath.Join(folder, "tls.crt"), keyFlag, filepath.Join(folder, "tls.key")}
 }
 
 func (k *kubeVirtSite) controllerCommand() command {
@@ -212,7 +214,7 @@ func (k *kubeVirtSite) handlerCommand() command {
 		args: append([]string{
 			"--handler-kubeconfig", k.kubeconfigs["kubevirt-handler"], "--node-kubeconfig", c.Kubeconfig,
 			"--sockets", c.launcherSockets(), "--events", c.path("kubevirt", journalFile), "--listen", loopback(k.handler),
-			"--client-ca", k.certificates + "/kubevirt-ca/tls.crt",
+			"--client-ca", filepath.Join(k.certificates, "kubevirt-ca", "tls.crt"),
 		}, k.cert("--tls-cert", "--tls-key", "kubevirt-virt-handler-server-certs")...),
 	}
 }

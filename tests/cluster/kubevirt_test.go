@@ -43,6 +43,7 @@ func TestKubeVirt(t *testing.T) {
 		{"holds and fails migrations", testTroubledMigration},
 		{"pins revisions of an instancetype", testInstancetype},
 		{"keeps the state of a TPM", testTPM},
+		{"lets a guest write", testWrites},
 		{"restarts what wants to begin anew", testReinitialisation},
 		{"notices the death of virt-controller", testControllerDeath},
 	} {

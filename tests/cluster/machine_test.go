@@ -41,7 +41,8 @@ func volume(t *testing.T, c *Cluster, class, claim string, modes ...any) {
 	pv.Object["spec"] = spec
 	create(t, c, pv)
 	t.Cleanup(func() { remove(t, c, pv) })
-	if claim == "" {
+	if claim == "" { // a claim that comes before the volume is known to be free waits 15 s
+		await(t, c, pv, "available", phaseIs("Available"))
 		return
 	}
 	pvc := object("v1", "PersistentVolumeClaim", "kv", claim)

@@ -27,18 +27,19 @@ func main() {
 func command() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "cluster",
-		Short:         "A Kubernetes API with Velero and the APIs of KubeVirt and CDI, as plain processes on loopback",
+		Short:         "A Kubernetes API with Velero, KubeVirt and the API of CDI, as plain processes on loopback",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	var dir string
+	var options cluster.Options
 	up := &cobra.Command{
 		Use:   "up",
 		Short: "Build what is missing, run the cluster until Ctrl-C, and stop it",
 		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return up(cmd.Context(), dir) },
+		RunE:  func(cmd *cobra.Command, _ []string) error { return up(cmd.Context(), options) },
 	}
-	up.Flags().StringVar(&dir, "dir", "", "folder for logs and data (default: a temporary one, removed at the end)")
+	up.Flags().StringSliceVar(&options.Without, "without", nil, "what to leave out: "+cluster.KubeVirt)
+	up.Flags().StringVar(&options.Dir, "dir", "", "folder for logs and data (default: a temporary one, removed at the end)")
 	build := &cobra.Command{
 		Use:   "build",
 		Short: "Only build everything",
@@ -55,8 +56,9 @@ func command() *cobra.Command {
 	return root
 }
 
-func up(ctx context.Context, dir string) (err error) {
-	c, err := cluster.Start(ctx, cluster.Options{Dir: dir, Progress: os.Stderr})
+func up(ctx context.Context, options cluster.Options) (err error) {
+	options.Progress = os.Stderr
+	c, err := cluster.Start(ctx, options)
 	if err != nil {
 		return err
 	}

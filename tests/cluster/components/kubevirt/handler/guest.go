@@ -28,6 +28,11 @@ type guest struct {
 	since  time.Time   // of the last freeze or thaw
 	before bool        // whether it was frozen before that
 	thaw   *time.Timer // while frozen: thaws it
+
+	claims      []string // of the disks that it writes to
+	disks       []disk
+	number      int64 // of the last record
+	stopWriting func()
 }
 
 func newGuest(namespace, name string, j *journal, lag time.Duration, changed func()) *guest {
@@ -96,4 +101,9 @@ func (g *guest) now() (frozen, paused bool) {
 }
 
 // powerOff ends the guest.
-func (g *guest) powerOff() { g.unfreeze(poweredOff) }
+func (g *guest) powerOff() {
+	g.mu.Lock()
+	g.unplug()
+	g.mu.Unlock()
+	g.unfreeze(poweredOff)
+}

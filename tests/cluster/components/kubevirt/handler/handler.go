@@ -116,6 +116,11 @@ func (h *handler) sync(ctx context.Context, key string) (again time.Duration, er
 		if err := h.serveLaunchers(vmi, g); err != nil {
 			return 0, err
 		}
+		if err := h.plugDisks(ctx, vmi, g); err != nil {
+			// Later, and without holding up what KubeVirt waits for.
+			klog.ErrorS(err, "giving a guest its disks", "instance", key)
+			step = time.Second
+		}
 	}
 	if equality.Semantic.DeepEqual(old.Status, vmi.Status) && equality.Semantic.DeepEqual(old.Labels, vmi.Labels) {
 		return step, nil

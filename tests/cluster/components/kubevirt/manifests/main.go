@@ -78,15 +78,8 @@ func run(out string, crdsOnly bool, stateClass string, port int32) error {
 	// out as well: a monitoring account and a synchronization port.
 	log.Log.SetIOWriter(io.Discard)
 
-	// virt-operator learns its version and its registry from these two
-	// (KubeVirt v1.8.4, pkg/virt-operator/util/config.go).
-	for name, value := range map[string]string{
-		operatorutil.VirtOperatorImageEnvName: registry + "/virt-operator:" + version,
-		operatorutil.KubeVirtVersionEnvName:   version,
-	} {
-		if err := os.Setenv(name, value); err != nil {
-			return fmt.Errorf("setting %s: %w", name, err)
-		}
+	if err := setVersion(); err != nil {
+		return err
 	}
 	kv := kubeVirt(stateClass)
 	config := operatorutil.GetTargetConfigFromKV(kv)
@@ -128,6 +121,20 @@ func run(out string, crdsOnly bool, stateClass string, port int32) error {
 	} {
 		if err := writeFile(filepath.Join(out, name), objects); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// setVersion sets what virt-operator learns its version and its registry from
+// (KubeVirt v1.8.4, pkg/virt-operator/util/config.go).
+func setVersion() error {
+	for name, value := range map[string]string{
+		operatorutil.VirtOperatorImageEnvName: registry + "/virt-operator:" + version,
+		operatorutil.KubeVirtVersionEnvName:   version,
+	} {
+		if err := os.Setenv(name, value); err != nil {
+			return fmt.Errorf("setting %s: %w", name, err)
 		}
 	}
 	return nil
