@@ -30,6 +30,7 @@ type part struct {
 var parts = []part{
 	controlPlane,
 	definitions,
+	controllers,
 	node,
 	scheduler,
 	csi,

@@ -13,17 +13,25 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
-// controlPlane is etcd, the API server and the controller manager. The last is needed even here: without it no
-// namespace is ever deleted, no claim loses its protection finalizer, and no pod is admitted for want of a
-// ServiceAccount.
+// controlPlane is etcd and the API server.
 var controlPlane = part{
 	name: "control plane",
 	programs: []Program{
 		{Name: "etcd", Module: "etcd", Package: "go.etcd.io/etcd/server/v3"},
 		{Name: "kube-apiserver", Module: "kubernetes", Package: "k8s.io/kubernetes/cmd/kube-apiserver", LDFlags: kubernetesVersion},
-		{Name: "kube-controller-manager", Module: "kubernetes", Package: "k8s.io/kubernetes/cmd/kube-controller-manager", LDFlags: kubernetesVersion},
 	},
 	start: startControlPlane,
+}
+
+// controllers is the controller manager. It is needed even here: without it no namespace is ever deleted, no claim loses
+// its protection finalizer, and no pod is admitted for want of a ServiceAccount. It starts when all definitions are there:
+// its garbage collector looks for new kinds only every 30 s, and until then what they own outlives them.
+var controllers = part{
+	name: "controller manager",
+	programs: []Program{
+		{Name: "kube-controller-manager", Module: "kubernetes", Package: "k8s.io/kubernetes/cmd/kube-controller-manager", LDFlags: kubernetesVersion},
+	},
+	start: startControllerManager,
 }
 
 // kubernetesVersion stamps the version, without which /version says v0.0.0 and clients that ask for a minimum refuse.
@@ -58,9 +66,6 @@ func startControlPlane(ctx context.Context, c *Cluster) error {
 	}
 	c.RESTConfig.QPS = -1 // no throttling on the client's side
 	if err := startAPIServer(ctx, c, port, etcd, admin); err != nil {
-		return err
-	}
-	if err := startControllerManager(ctx, c); err != nil {
 		return err
 	}
 	c.clients, err = newClients(c.RESTConfig)
