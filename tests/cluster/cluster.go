@@ -65,20 +65,23 @@ type Options struct {
 	Progress io.Writer
 	// Exec runs the commands sent into containers. By default that is KubeVirt's virt-freezer and nothing else.
 	Exec Exec
-	// Without leaves parts out: KubeVirt is the only one that can be.
+	// Without leaves parts out: KubeVirt and CDI are those that can be.
 	Without []string
 }
 
-// KubeVirt names the part that runs KubeVirt's own processes. Without it, the API server stores KubeVirt's objects as they
-// are, so that a test can Load any situation; with it, they live.
-const KubeVirt = "KubeVirt"
+// KubeVirt and CDI name the parts that run their processes. Without them, the API server stores their objects as they are,
+// so that a test can Load any situation; with them, they live.
+const (
+	KubeVirt = "KubeVirt"
+	CDI      = "CDI"
+)
 
 // has says whether the cluster has a part.
 func (o Options) has(name string) bool { return !slices.Contains(o.Without, name) }
 
 func (o Options) check() error {
 	for _, name := range o.Without {
-		if name != KubeVirt {
+		if name != KubeVirt && name != CDI {
 			return fmt.Errorf("a cluster cannot do without %q", name)
 		}
 	}

@@ -37,8 +37,6 @@ const (
 	kubeVirtVersion = "-X kubevirt.io/client-go/version.gitVersion=v1.8.4"
 	// kubeVirtNamespace is what KubeVirt's programs take for their namespace outside of pods (client-go, GetNamespace).
 	kubeVirtNamespace = "kubevirt"
-	// StateStorageClass is the class of the volumes that KubeVirt creates for persistent TPMs and EFI.
-	StateStorageClass = "vm-state"
 )
 
 // A kubeVirtSite is what KubeVirt's processes of one cluster share.
@@ -58,7 +56,7 @@ func startKubeVirt(ctx context.Context, c *Cluster) error {
 		}
 	}
 	_, err := runProgram(ctx, c.binaries[kubeVirtManifests.Name], c.supervisor.environment(),
-		"--out", k.manifest, "--virt-api-port", strconv.Itoa(k.api), "--vm-state-storage-class", StateStorageClass)
+		"--out", k.manifest, "--virt-api-port", strconv.Itoa(k.api), "--vm-state-storage-class", StorageClass)
 	if err != nil {
 		return err
 	}
@@ -82,11 +80,6 @@ func startKubeVirt(ctx context.Context, c *Cluster) error {
 
 // install creates what the processes need before they start.
 func (k *kubeVirtSite) install(ctx context.Context) error {
-	class := object("storage.k8s.io/v1", "StorageClass", "", StateStorageClass)
-	class.Object["provisioner"] = "kubernetes.io/no-provisioner"
-	if _, err := k.cluster.clients.create(ctx, class); err != nil {
-		return err
-	}
 	// The first file has the namespace.
 	if err := k.apply(ctx, "10-rbac.yaml"); err != nil {
 		return err

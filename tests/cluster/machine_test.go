@@ -167,7 +167,6 @@ func testInstancetype(t *testing.T, c *Cluster) {
 }
 
 func testTPM(t *testing.T, c *Cluster) {
-	volume(t, c, StateStorageClass, "", "ReadWriteMany", "ReadWriteOnce")
 	claims, _, err := c.clients.resource(object("v1", "PersistentVolumeClaim", "kv", ""))
 	if err != nil {
 		t.Fatal(err)

@@ -21,9 +21,9 @@ const (
 )
 
 // writeToDisk imports an image into the DataVolume disk of a new namespace, and then writes to it as a guest would.
-func writeToDisk(t *testing.T, namespace string) {
+func (w *world) writeToDisk(t *testing.T, namespace string) {
 	t.Helper()
-	running.Importer.Serve(goldenURL, []byte(golden))
+	w.Importer.Serve(goldenURL, []byte(golden))
 	volume := &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "cdi.kubevirt.io/v1beta1", "kind": "DataVolume",
 		"metadata": map[string]any{"namespace": namespace, "name": "disk"},
@@ -32,21 +32,21 @@ func writeToDisk(t *testing.T, namespace string) {
 			"storage": map[string]any{"resources": map[string]any{"requests": map[string]any{"storage": "8Mi"}}},
 		},
 	}}
-	if err := running.Load(t.Context(), []*unstructured.Unstructured{volume}); err != nil {
+	if err := w.Load(t.Context(), []*unstructured.Unstructured{volume}); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { lose(t, namespace) })
-	awaitSucceeded(t, namespace)
-	if got := diskText(t, namespace); got != golden {
+	t.Cleanup(func() { w.lose(t, namespace) })
+	w.awaitSucceeded(t, namespace)
+	if got := w.diskText(t, namespace); got != golden {
 		t.Fatalf("%q was imported", got)
 	}
-	if err := running.WriteText(t.Context(), namespace, "disk", userData); err != nil {
+	if err := w.WriteText(t.Context(), namespace, "disk", userData); err != nil {
 		t.Fatal(err)
 	}
 }
 
 // awaitSucceeded waits until CDI says that the DataVolume disk has its bytes.
-func awaitSucceeded(t *testing.T, namespace string) {
+func (w *world) awaitSucceeded(t *testing.T, namespace string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
@@ -54,7 +54,7 @@ func awaitSucceeded(t *testing.T, namespace string) {
 	volume.SetAPIVersion("cdi.kubevirt.io/v1beta1")
 	volume.SetKind("DataVolume")
 	for {
-		err := site.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "disk"}, volume)
+		err := w.Get(ctx, client.ObjectKey{Namespace: namespace, Name: "disk"}, volume)
 		phase, _, _ := unstructured.NestedString(volume.Object, "status", "phase")
 		if err == nil && phase == "Succeeded" {
 			return
@@ -68,9 +68,9 @@ func awaitSucceeded(t *testing.T, namespace string) {
 }
 
 // diskText returns the text that the disk begins with.
-func diskText(t *testing.T, namespace string) string {
+func (w *world) diskText(t *testing.T, namespace string) string {
 	t.Helper()
-	text, err := running.ReadText(t.Context(), namespace, "disk")
+	text, err := w.ReadText(t.Context(), namespace, "disk")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,47 +78,49 @@ func diskText(t *testing.T, namespace string) string {
 }
 
 func TestADataVolumeComesBackWithItsBytes(t *testing.T) {
-	writeToDisk(t, "media")
-	report := backup(t, "--include-namespaces", "media")
-	lose(t, "media")
-	restore(t, report.Name, "--include-namespaces", "media")
-	awaitSucceeded(t, "media")
-	if got := diskText(t, "media"); got != userData {
+	w := living(t)
+	w.writeToDisk(t, "media")
+	report := w.backup(t, "--include-namespaces", "media")
+	w.lose(t, "media")
+	w.restore(t, report.Name, "--include-namespaces", "media")
+	w.awaitSucceeded(t, "media")
+	if got := w.diskText(t, "media"); got != userData {
 		t.Errorf("the disk has %q", got)
 	}
-	claim := find(t, "v1", "PersistentVolumeClaim", "media")["disk"]
+	claim := w.find(t, "v1", "PersistentVolumeClaim", "media")["disk"]
 	if owners := claim.GetOwnerReferences(); len(owners) != 1 || owners[0].Kind != "DataVolume" {
 		t.Errorf("the claim's owners are %v", owners)
 	}
-	if pods := find(t, "v1", "Pod", "media"); len(pods) != 0 {
+	if pods := w.find(t, "v1", "Pod", "media"); len(pods) != 0 {
 		t.Errorf("CDI imports again: %v", pods)
 	}
 }
 
 func TestWithoutThePluginADataVolumeIsLost(t *testing.T) {
-	if err := running.RemovePlugin(t.Context(), filepath.Base(binary)); err != nil {
+	w := living(t)
+	if err := w.RemovePlugin(t.Context(), filepath.Base(binary)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := running.InstallPlugin(context.WithoutCancel(t.Context()), binary); err != nil {
+		if err := w.InstallPlugin(context.WithoutCancel(t.Context()), binary); err != nil {
 			t.Error(err)
 		}
 	})
-	writeToDisk(t, "media")
-	report := backup(t, "--include-namespaces", "media")
-	lose(t, "media")
-	restored, err := site.Restore(t.Context(), name(t), report.Name, "--include-namespaces", "media")
+	w.writeToDisk(t, "media")
+	report := w.backup(t, "--include-namespaces", "media")
+	w.lose(t, "media")
+	restored, err := w.Restore(t.Context(), name(t), report.Name, "--include-namespaces", "media")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if trouble := fmt.Sprint(restored.Trouble()); !strings.Contains(trouble, "Destination PVC media/disk already exists") {
 		t.Errorf("the restore is %s: %s", restored.Phase, trouble)
 	}
-	if volumes := find(t, "cdi.kubevirt.io/v1beta1", "DataVolume", "media"); len(volumes) != 0 {
+	if volumes := w.find(t, "cdi.kubevirt.io/v1beta1", "DataVolume", "media"); len(volumes) != 0 {
 		t.Errorf("the DataVolume came back: %v", volumes)
 	}
 	// The bytes did, in a claim that nobody owns.
-	if got := diskText(t, "media"); got != userData {
+	if got := w.diskText(t, "media"); got != userData {
 		t.Errorf("the disk has %q", got)
 	}
 }

@@ -5,14 +5,11 @@ package e2e
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -26,48 +23,12 @@ import (
 )
 
 const (
-	binary    = "../../bin/velero-plugin-for-kubevirt"
 	situation = "../scenarios/running-vm-with-every-volume-type"
 	shop      = "shop"
 )
 
-var (
-	running *cluster.Cluster
-	site    *story.Site
-)
-
-func TestMain(m *testing.M) {
-	code, err := run(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-// run brings one cluster up for all stories: each leaves it as it found it.
-func run(m *testing.M) (code int, err error) {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if running, err = cluster.Start(ctx, cluster.Options{Progress: os.Stderr, Without: []string{cluster.KubeVirt}}); err != nil {
-		return 1, err
-	}
-	defer func() {
-		if stopErr := running.Stop(); err == nil {
-			err = stopErr
-		}
-	}()
-	if err := running.InstallPlugin(ctx, binary); err != nil {
-		return 1, err
-	}
-	if site, err = story.NewSite(running.RESTConfig, cluster.VeleroNamespace, running.Velero); err != nil {
-		return 1, err
-	}
-	return m.Run(), nil
-}
-
 // loadShop puts the scenario's VM into the cluster, and takes it away when the test ends.
-func loadShop(t *testing.T) []*unstructured.Unstructured {
+func (w *world) loadShop(t *testing.T) []*unstructured.Unstructured {
 	objects, err := scenarios.Objects(situation)
 	if err != nil {
 		t.Fatal(err)
@@ -75,21 +36,21 @@ func loadShop(t *testing.T) []*unstructured.Unstructured {
 	for _, obj := range objects {
 		obj.SetFinalizers(nil) // nobody here would remove them
 	}
-	if err := running.Load(t.Context(), objects); err != nil {
+	if err := w.Load(t.Context(), objects); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { lose(t, shop) })
+	t.Cleanup(func() { w.lose(t, shop) })
 	return objects
 }
 
-func lose(t *testing.T, namespace string) {
-	if err := site.LoseNamespace(context.WithoutCancel(t.Context()), namespace); err != nil {
+func (w *world) lose(t *testing.T, namespace string) {
+	if err := w.LoseNamespace(context.WithoutCancel(t.Context()), namespace); err != nil {
 		t.Error(err)
 	}
 }
 
-func backup(t *testing.T, args ...string) *story.BackupReport {
-	report, err := site.Backup(t.Context(), name(t), args...)
+func (w *world) backup(t *testing.T, args ...string) *story.BackupReport {
+	report, err := w.Backup(t.Context(), name(t), args...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,8 +58,8 @@ func backup(t *testing.T, args ...string) *story.BackupReport {
 	return report
 }
 
-func restore(t *testing.T, from string, args ...string) *story.Report {
-	report, err := site.Restore(t.Context(), name(t), from, args...)
+func (w *world) restore(t *testing.T, from string, args ...string) *story.Report {
+	report, err := w.Restore(t.Context(), name(t), from, args...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,13 +78,13 @@ func wentWell(t *testing.T, report story.Report) {
 }
 
 // frozenAndThawed checks that Velero ran both hooks of the VM and that the guest noticed.
-func frozenAndThawed(t *testing.T, report *story.BackupReport, before int) {
+func (w *world) frozenAndThawed(t *testing.T, report *story.BackupReport, before int) {
 	t.Helper()
 	if report.HooksAttempted != 2 || report.HooksFailed != 0 {
 		t.Errorf("want 2 hooks, had %d and %d failed", report.HooksAttempted, report.HooksFailed)
 	}
 	var got []cluster.Action
-	for _, event := range running.Guest.Events()[before:] {
+	for _, event := range w.Guest.Events()[before:] {
 		got = append(got, event.Action)
 	}
 	if !slices.Equal(got, []cluster.Action{cluster.Frozen, cluster.Thawed}) {
@@ -146,25 +107,25 @@ var wholeVM = map[string][]string{
 
 // isBack checks that the whole VM is in the namespace, marked for CDI and pinned to its revisions, and nothing that
 // KubeVirt makes by itself.
-func isBack(t *testing.T, namespace string) {
+func (w *world) isBack(t *testing.T, namespace string) {
 	t.Helper()
 	for kind, names := range wholeVM {
 		apiVersion, kind, _ := strings.Cut(kind, " ")
-		found := find(t, apiVersion, kind, namespace)
+		found := w.find(t, apiVersion, kind, namespace)
 		for _, name := range names {
 			if found[name] == nil {
 				t.Errorf("%s %s is missing", kind, name)
 			}
 		}
 	}
-	if pods := find(t, "v1", "Pod", namespace); len(pods) != 0 {
+	if pods := w.find(t, "v1", "Pod", namespace); len(pods) != 0 {
 		t.Errorf("pods came back: %v", pods)
 	}
-	if find(t, "kubevirt.io/v1", "VirtualMachineInstance", namespace)["web"] != nil {
+	if w.find(t, "kubevirt.io/v1", "VirtualMachineInstance", namespace)["web"] != nil {
 		t.Error("the VirtualMachineInstance came back")
 	}
-	pvcs := find(t, "v1", "PersistentVolumeClaim", namespace)
-	for dv, obj := range find(t, "cdi.kubevirt.io/v1beta1", "DataVolume", namespace) {
+	pvcs := w.find(t, "v1", "PersistentVolumeClaim", namespace)
+	for dv, obj := range w.find(t, "cdi.kubevirt.io/v1beta1", "DataVolume", namespace) {
 		if got := obj.GetAnnotations()["cdi.kubevirt.io/storage.prePopulated"]; got != dv {
 			t.Errorf("DataVolume %s is marked prePopulated: %q", dv, got)
 		}
@@ -175,7 +136,7 @@ func isBack(t *testing.T, namespace string) {
 	if state := pvcs["persistent-state-for-web-x7k2p"]; state != nil && state.GetLabels()["persistent-state-for"] != "web" {
 		t.Errorf("the backend storage lost its label: %v", state.GetLabels())
 	}
-	vm := find(t, "kubevirt.io/v1", "VirtualMachine", namespace)["web"]
+	vm := w.find(t, "kubevirt.io/v1", "VirtualMachine", namespace)["web"]
 	if vm == nil {
 		return
 	}
@@ -189,9 +150,9 @@ func isBack(t *testing.T, namespace string) {
 	}
 }
 
-func find(t *testing.T, apiVersion, kind, namespace string) map[string]*unstructured.Unstructured {
+func (w *world) find(t *testing.T, apiVersion, kind, namespace string) map[string]*unstructured.Unstructured {
 	t.Helper()
-	found, err := site.Find(t.Context(), apiVersion, kind, namespace)
+	found, err := w.Find(t.Context(), apiVersion, kind, namespace)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -199,12 +160,13 @@ func find(t *testing.T, apiVersion, kind, namespace string) map[string]*unstruct
 }
 
 func TestANamespaceIsLostAndRestored(t *testing.T) {
-	loadShop(t)
-	before := len(running.Guest.Events())
-	report := backup(t, "--include-namespaces", shop)
-	frozenAndThawed(t, report, before)
-	lose(t, shop)
-	left := restore(t, report.Name, "--include-namespaces", shop).LeftOut()
+	w := stored(t)
+	w.loadShop(t)
+	before := len(w.Guest.Events())
+	report := w.backup(t, "--include-namespaces", shop)
+	w.frozenAndThawed(t, report, before)
+	w.lose(t, shop)
+	left := w.restore(t, report.Name, "--include-namespaces", shop).LeftOut()
 	var items []string
 	for _, line := range left {
 		items = append(items, line.Rule()+" "+line.Item())
@@ -219,18 +181,19 @@ func TestANamespaceIsLostAndRestored(t *testing.T) {
 	if !slices.Equal(items, want) {
 		t.Errorf("left out: %q\nwant: %q", items, want)
 	}
-	isBack(t, shop)
+	w.isBack(t, shop)
 }
 
 func TestAVMIsBackedUpByItsLabel(t *testing.T) {
-	loadShop(t)
-	before := len(running.Guest.Events())
-	report := backup(t, "--selector", "app=web")
-	frozenAndThawed(t, report, before)
+	w := stored(t)
+	w.loadShop(t)
+	before := len(w.Guest.Events())
+	report := w.backup(t, "--selector", "app=web")
+	w.frozenAndThawed(t, report, before)
 	oneBlockHeldEveryDisk(t, report)
-	lose(t, shop)
-	restore(t, report.Name, "--include-namespaces", shop)
-	isBack(t, shop)
+	w.lose(t, shop)
+	w.restore(t, report.Name, "--include-namespaces", shop)
+	w.isBack(t, shop)
 }
 
 // oneBlockHeldEveryDisk checks that VM, VMI, 2 pods, 2 DataVolumes, 4 PVCs and their 4 volumes were one ItemBlock, by what
@@ -249,71 +212,76 @@ func oneBlockHeldEveryDisk(t *testing.T, report *story.BackupReport) {
 }
 
 func TestARestoreByLabelBringsTheWholeVM(t *testing.T) {
-	loadShop(t)
-	report := backup(t, "--include-namespaces", shop)
-	lose(t, shop)
-	restore(t, report.Name, "--include-namespaces", shop, "--selector", "app=web")
-	isBack(t, shop)
-	if find(t, "kubevirt.io/v1", "VirtualMachineInstance", shop)["db"] != nil {
+	w := stored(t)
+	w.loadShop(t)
+	report := w.backup(t, "--include-namespaces", shop)
+	w.lose(t, shop)
+	w.restore(t, report.Name, "--include-namespaces", shop, "--selector", "app=web")
+	w.isBack(t, shop)
+	if w.find(t, "kubevirt.io/v1", "VirtualMachineInstance", shop)["db"] != nil {
 		t.Error("what has not the label came back")
 	}
 }
 
 func TestAVMIsRestoredIntoAnotherNamespace(t *testing.T) {
-	loadShop(t)
-	report := backup(t, "--include-namespaces", shop)
-	lose(t, shop)
-	t.Cleanup(func() { lose(t, "branch") })
-	restore(t, report.Name, "--include-namespaces", shop, "--namespace-mappings", shop+":branch")
-	isBack(t, "branch")
+	w := stored(t)
+	w.loadShop(t)
+	report := w.backup(t, "--include-namespaces", shop)
+	w.lose(t, shop)
+	t.Cleanup(func() { w.lose(t, "branch") })
+	w.restore(t, report.Name, "--include-namespaces", shop, "--namespace-mappings", shop+":branch")
+	w.isBack(t, "branch")
 }
 
 func TestAScheduleMakesABackup(t *testing.T) {
-	loadShop(t)
-	before := len(running.Guest.Events())
-	if _, err := running.Velero(t.Context(), "schedule", "create", "every-second", "--schedule", "@every 1s", "--include-namespaces", shop); err != nil {
+	w := stored(t)
+	w.loadShop(t)
+	before := len(w.Guest.Events())
+	if _, err := w.Cluster.Velero(t.Context(), "schedule", "create", "every-second", "--schedule", "@every 1s", "--include-namespaces", shop); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if _, err := running.Velero(context.WithoutCancel(t.Context()), "schedule", "delete", "every-second", "--confirm"); err != nil {
+		if _, err := w.Cluster.Velero(context.WithoutCancel(t.Context()), "schedule", "delete", "every-second", "--confirm"); err != nil {
 			t.Error(err)
 		}
 	})
-	name, err := site.AwaitScheduled(t.Context(), "every-second", 2*time.Minute)
+	name, err := w.AwaitScheduled(t.Context(), "every-second", 2*time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
-	report, err := site.BackupReport(t.Context(), name)
+	report, err := w.BackupReport(t.Context(), name)
 	if err != nil {
 		t.Fatal(err)
 	}
 	wentWell(t, report.Report)
-	frozenAndThawed(t, report, before)
-	lose(t, shop)
-	restore(t, report.Name, "--include-namespaces", shop)
-	isBack(t, shop)
+	w.frozenAndThawed(t, report, before)
+	w.lose(t, shop)
+	w.restore(t, report.Name, "--include-namespaces", shop)
+	w.isBack(t, shop)
 }
 
 func TestABackupMadeWithoutThePluginIsRestoredWithIt(t *testing.T) {
-	loadShop(t)
-	if err := running.RemovePlugin(t.Context(), filepath.Base(binary)); err != nil {
+	w := stored(t)
+	w.loadShop(t)
+	if err := w.RemovePlugin(t.Context(), filepath.Base(binary)); err != nil {
 		t.Fatal(err)
 	}
-	report := backup(t, "--include-namespaces", shop)
-	if err := running.InstallPlugin(t.Context(), binary); err != nil {
+	report := w.backup(t, "--include-namespaces", shop)
+	if err := w.InstallPlugin(t.Context(), binary); err != nil {
 		t.Fatal(err)
 	}
 	if len(report.Decisions()) != 0 {
 		t.Fatalf("the plugin was there: %v", report.Decisions())
 	}
-	lose(t, shop)
-	restore(t, report.Name, "--include-namespaces", shop)
-	isBack(t, shop)
+	w.lose(t, shop)
+	w.restore(t, report.Name, "--include-namespaces", shop)
+	w.isBack(t, shop)
 }
 
 // TestTheReadmesCommandsWork types what the README tells a person to type.
 func TestTheReadmesCommandsWork(t *testing.T) {
-	loadShop(t)
+	w := stored(t)
+	w.loadShop(t)
 	text, err := os.ReadFile("../../README.md")
 	if err != nil {
 		t.Fatal(err)
@@ -326,7 +294,7 @@ func TestTheReadmesCommandsWork(t *testing.T) {
 		}
 		if words[0] == filepath.Base(binary) {
 			typed := exec.CommandContext(t.Context(), binary, words[1:]...)
-			typed.Env = append(os.Environ(), "KUBECONFIG="+running.Kubeconfig)
+			typed.Env = append(os.Environ(), "KUBECONFIG="+w.Kubeconfig)
 			if out, err := typed.CombinedOutput(); err != nil {
 				t.Errorf("%s: %v\n%s", command, err, out)
 			}
@@ -336,9 +304,9 @@ func TestTheReadmesCommandsWork(t *testing.T) {
 			continue
 		}
 		if words[1] == "restore" && words[2] == "create" {
-			lose(t, shop)
+			w.lose(t, shop)
 		}
-		if out, err := running.Velero(t.Context(), words[1:]...); err != nil {
+		if out, err := w.Cluster.Velero(t.Context(), words[1:]...); err != nil {
 			t.Errorf("%s: %v\n%s", command, err, out)
 		}
 		ran++
@@ -346,8 +314,8 @@ func TestTheReadmesCommandsWork(t *testing.T) {
 	if ran < 7 {
 		t.Errorf("only %d commands in the README", ran)
 	}
-	isBack(t, shop)
-	if _, err := running.Velero(t.Context(), "schedule", "delete", "--all", "--confirm"); err != nil {
+	w.isBack(t, shop)
+	if _, err := w.Cluster.Velero(t.Context(), "schedule", "delete", "--all", "--confirm"); err != nil {
 		t.Error(err)
 	}
 }

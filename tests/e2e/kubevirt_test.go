@@ -4,8 +4,6 @@ package e2e
 
 import (
 	"context"
-	"errors"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -19,36 +17,7 @@ import (
 	"k8s.io/client-go/dynamic"
 
 	"velero-plugin-for-kubevirt/tests/cluster"
-	"velero-plugin-for-kubevirt/tests/story"
 )
-
-// inhabited is a cluster in which KubeVirt's own processes run, with our plugin in Velero.
-type inhabited struct {
-	cluster *cluster.Cluster
-	site    *story.Site
-}
-
-// startInhabited brings such a cluster up for one test.
-func startInhabited(t *testing.T) inhabited {
-	t.Helper()
-	c, err := cluster.Start(t.Context(), cluster.Options{Progress: os.Stderr})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := errors.Join(c.Err(), c.Stop()); err != nil {
-			t.Error(err)
-		}
-	})
-	if err := c.InstallPlugin(t.Context(), binary); err != nil {
-		t.Fatal(err)
-	}
-	s, err := story.NewSite(c.RESTConfig, cluster.VeleroNamespace, c.Velero)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return inhabited{c, s}
-}
 
 // diner is a VM as a person would write it, and what it needs. KubeVirt makes the rest.
 const diner = `
@@ -84,12 +53,12 @@ items:
 `
 
 // instance waits until the VM runs and returns its VirtualMachineInstance.
-func (i inhabited) instance(t *testing.T) *unstructured.Unstructured {
+func (w *world) instance(t *testing.T) *unstructured.Unstructured {
 	t.Helper()
 	var vm, vmi *unstructured.Unstructured
 	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, 30*time.Second, true, func(context.Context) (bool, error) {
-		vm = i.find(t, "kubevirt.io/v1", "VirtualMachine")["cook"]
-		vmi = i.find(t, "kubevirt.io/v1", "VirtualMachineInstance")["cook"]
+		vm = w.inDiner(t, "kubevirt.io/v1", "VirtualMachine")["cook"]
+		vmi = w.inDiner(t, "kubevirt.io/v1", "VirtualMachineInstance")["cook"]
 		if vm == nil || vmi == nil {
 			return false, nil
 		}
@@ -102,9 +71,9 @@ func (i inhabited) instance(t *testing.T) *unstructured.Unstructured {
 	return vmi
 }
 
-func (i inhabited) find(t *testing.T, apiVersion, kind string) map[string]*unstructured.Unstructured {
+func (w *world) inDiner(t *testing.T, apiVersion, kind string) map[string]*unstructured.Unstructured {
 	t.Helper()
-	found, err := i.site.Find(t.Context(), apiVersion, kind, "diner")
+	found, err := w.Find(t.Context(), apiVersion, kind, "diner")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +93,7 @@ func pinned(vm *unstructured.Unstructured) []string {
 // TestKubeVirtRunsWhatWasRestored makes VMs by KubeVirt's own controllers, loses and restores them, and leaves it to
 // KubeVirt whether they run again.
 func TestKubeVirtRunsWhatWasRestored(t *testing.T) {
-	i := startInhabited(t)
+	w := living(t)
 	for _, how := range []struct {
 		name string
 		args []string
@@ -132,7 +101,7 @@ func TestKubeVirtRunsWhatWasRestored(t *testing.T) {
 		{"ByNamespace", []string{"--include-namespaces", "diner"}},
 		{"ByLabel", []string{"--selector", "app=cook"}},
 	} {
-		t.Run(how.name, func(t *testing.T) { i.loseAndRestore(t, how.args...) })
+		t.Run(how.name, func(t *testing.T) { w.loseAndRestore(t, how.args...) })
 	}
 }
 
@@ -153,15 +122,15 @@ func dinerObjects(t *testing.T) []*unstructured.Unstructured {
 	return objects
 }
 
-func (i inhabited) loseAndRestore(t *testing.T, args ...string) {
-	if err := i.cluster.Load(t.Context(), dinerObjects(t)); err != nil {
+func (w *world) loseAndRestore(t *testing.T, args ...string) {
+	if err := w.Load(t.Context(), dinerObjects(t)); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { i.lose(t) })
-	first := i.instance(t)
-	revisions := pinned(i.find(t, "kubevirt.io/v1", "VirtualMachine")["cook"])
-	before := len(i.cluster.Guest.Events())
-	backup, err := i.site.Backup(t.Context(), name(t), args...)
+	t.Cleanup(func() { w.loseDiner(t) })
+	first := w.instance(t)
+	revisions := pinned(w.inDiner(t, "kubevirt.io/v1", "VirtualMachine")["cook"])
+	before := len(w.Guest.Events())
+	backup, err := w.Backup(t.Context(), name(t), args...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,30 +139,30 @@ func (i inhabited) loseAndRestore(t *testing.T, args ...string) {
 		t.Errorf("want 2 hooks, had %d and %d failed", backup.HooksAttempted, backup.HooksFailed)
 	}
 	var actions []cluster.Action
-	for _, event := range i.cluster.Guest.Events()[before:] {
+	for _, event := range w.Guest.Events()[before:] {
 		actions = append(actions, event.Action)
 	}
 	if !slices.Equal(actions, []cluster.Action{cluster.Frozen, cluster.Thawed}) {
 		t.Errorf("the guest was %v", actions)
 	}
-	i.lose(t)
+	w.loseDiner(t)
 	// Without a namespace, Velero also restores the CRDs, and warns that they are there and look different.
-	restore, err := i.site.Restore(t.Context(), name(t), backup.Name, "--include-namespaces", "diner")
+	restore, err := w.Restore(t.Context(), name(t), backup.Name, "--include-namespaces", "diner")
 	if err != nil {
 		t.Fatal(err)
 	}
 	wentWell(t, *restore)
-	second := i.instance(t)
+	second := w.instance(t)
 	if second.GetUID() == first.GetUID() {
 		t.Error("the instance is the one that was lost")
 	}
-	if got := pinned(i.find(t, "kubevirt.io/v1", "VirtualMachine")["cook"]); !slices.Equal(got, revisions) {
+	if got := pinned(w.inDiner(t, "kubevirt.io/v1", "VirtualMachine")["cook"]); !slices.Equal(got, revisions) {
 		t.Errorf("the VM runs with %s, was backed up with %s", got, revisions)
 	}
-	if i.find(t, "v1", "ConfigMap")["menu"] == nil {
+	if w.inDiner(t, "v1", "ConfigMap")["menu"] == nil {
 		t.Error("the ConfigMap is missing")
 	}
-	pods := i.find(t, "v1", "Pod")
+	pods := w.inDiner(t, "v1", "Pod")
 	for name := range pods {
 		if !strings.HasPrefix(name, "virt-launcher-cook-") || len(pods) != 1 {
 			t.Errorf("the VM has pods %v", pods)
@@ -203,11 +172,11 @@ func (i inhabited) loseAndRestore(t *testing.T, args ...string) {
 
 // lose deletes the VM and then the namespace: at finding a VM's finalizers in it, the namespace controller would wait for
 // seconds before it looks again.
-func (i inhabited) lose(t *testing.T) {
+func (w *world) loseDiner(t *testing.T) {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
 	vms := schema.GroupVersionResource{Group: "kubevirt.io", Version: "v1", Resource: "virtualmachines"}
-	client, err := dynamic.NewForConfig(i.cluster.RESTConfig)
+	client, err := dynamic.NewForConfig(w.RESTConfig)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -215,13 +184,13 @@ func (i inhabited) lose(t *testing.T) {
 		t.Error(err)
 	}
 	err = wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, 20*time.Second, true, func(ctx context.Context) (bool, error) {
-		left, err := i.site.Find(ctx, "kubevirt.io/v1", "VirtualMachineInstance", "diner")
+		left, err := w.Find(ctx, "kubevirt.io/v1", "VirtualMachineInstance", "diner")
 		return len(left) == 0, err
 	})
 	if err != nil {
 		t.Error(err)
 	}
-	if err := i.site.LoseNamespace(ctx, "diner"); err != nil {
+	if err := w.LoseNamespace(ctx, "diner"); err != nil {
 		t.Error(err)
 	}
 }

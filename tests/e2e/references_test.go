@@ -29,15 +29,16 @@ var notNeeded = []string{
 }
 
 func TestEveryReferenceComesBack(t *testing.T) {
-	objects := loadEverything(t)
-	report := backup(t, "--selector", "app=all")
-	theThreeGraphsAgree(t, report.Name)
-	lose(t, everything)
-	removeClusterScoped(t, objects)
-	restore(t, report.Name, "--include-namespaces", everything)
+	w := stored(t)
+	objects := w.loadEverything(t)
+	report := w.backup(t, "--selector", "app=all")
+	w.theThreeGraphsAgree(t, report.Name)
+	w.lose(t, everything)
+	w.removeClusterScoped(t, objects)
+	w.restore(t, report.Name, "--include-namespaces", everything)
 	for _, obj := range objects {
 		name := obj.GetKind() + " " + obj.GetName()
-		live := find(t, obj.GetAPIVersion(), obj.GetKind(), obj.GetNamespace())[obj.GetName()]
+		live := w.find(t, obj.GetAPIVersion(), obj.GetKind(), obj.GetNamespace())[obj.GetName()]
 		switch obj.GetKind() {
 		case "PersistentVolume": // comes back for the claims that do
 		case "Pod", "VirtualMachineInstance":
@@ -52,28 +53,28 @@ func TestEveryReferenceComesBack(t *testing.T) {
 	}
 }
 
-func loadEverything(t *testing.T) []*unstructured.Unstructured {
+func (w *world) loadEverything(t *testing.T) []*unstructured.Unstructured {
 	objects, err := scenarios.Objects("../scenarios/a-vm-with-every-reference")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		lose(t, everything)
-		removeClusterScoped(t, objects)
+		w.lose(t, everything)
+		w.removeClusterScoped(t, objects)
 	})
-	if err := running.Load(t.Context(), objects); err != nil {
+	if err := w.Load(t.Context(), objects); err != nil {
 		t.Fatal(err)
 	}
 	return objects
 }
 
 // removeClusterScoped empties the cluster of what the namespace did not take along.
-func removeClusterScoped(t *testing.T, objects []*unstructured.Unstructured) {
+func (w *world) removeClusterScoped(t *testing.T, objects []*unstructured.Unstructured) {
 	for _, obj := range objects {
 		if obj.GetNamespace() == everything || obj.GetKind() == "Namespace" {
 			continue
 		}
-		if err := site.Delete(t.Context(), obj.DeepCopy()); err != nil && !apierrors.IsNotFound(err) && !errors.Is(err, t.Context().Err()) {
+		if err := w.Delete(t.Context(), obj.DeepCopy()); err != nil && !apierrors.IsNotFound(err) && !errors.Is(err, t.Context().Err()) {
 			t.Error(err)
 		}
 	}
@@ -81,35 +82,35 @@ func removeClusterScoped(t *testing.T, objects []*unstructured.Unstructured) {
 
 // theThreeGraphsAgree compares what the graph command finds in the cluster, in YAML that kubectl would print, and in the
 // backup file.
-func theThreeGraphsAgree(t *testing.T, backup string) {
+func (w *world) theThreeGraphsAgree(t *testing.T, backup string) {
 	t.Helper()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "backup.tar.gz")
-	if _, err := running.Velero(t.Context(), "backup", "download", backup, "--output", file); err != nil {
+	if _, err := w.Cluster.Velero(t.Context(), "backup", "download", backup, "--output", file); err != nil {
 		t.Fatal(err)
 	}
 	dump := filepath.Join(dir, "objects.json")
-	if err := os.WriteFile(dump, dumpEverything(t), 0o600); err != nil {
+	if err := os.WriteFile(dump, w.dumpEverything(t), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	live := graphOf(t, "--kubeconfig", running.Kubeconfig)
+	live := w.graphOf(t, "--kubeconfig", w.Kubeconfig)
 	if len(live) < 40 {
 		t.Errorf("only %d objects: %q", len(live), live)
 	}
-	if fromFile := graphOf(t, "-f", dump); !slices.Equal(live, fromFile) {
+	if fromFile := w.graphOf(t, "-f", dump); !slices.Equal(live, fromFile) {
 		t.Errorf("live: %q\nfile: %q", live, fromFile)
 	}
 	// Cluster-wide preferences and the KubeVirt configuration are not in a backup of one VM.
 	live = slices.DeleteFunc(live, func(id string) bool {
 		return strings.Contains(id, "clusterpreferences") || strings.Contains(id, "/passt")
 	})
-	if inBackup := graphOf(t, "--backup", file); !slices.Equal(live, inBackup) {
+	if inBackup := w.graphOf(t, "--backup", file); !slices.Equal(live, inBackup) {
 		t.Errorf("live:   %q\nbackup: %q", live, inBackup)
 	}
 }
 
 // graphOf runs the graph command of the built binary and returns the objects it found, sorted.
-func graphOf(t *testing.T, from ...string) []string {
+func (w *world) graphOf(t *testing.T, from ...string) []string {
 	t.Helper()
 	var stderr bytes.Buffer
 	cmd := exec.CommandContext(t.Context(), binary, append([]string{"graph", "vm", everything + "/all", "-o", "json"}, from...)...)
@@ -131,14 +132,14 @@ func graphOf(t *testing.T, from ...string) []string {
 }
 
 // dumpEverything reads the objects of the scenario back from the cluster.
-func dumpEverything(t *testing.T) []byte {
+func (w *world) dumpEverything(t *testing.T) []byte {
 	objects, err := scenarios.Objects("../scenarios/a-vm-with-every-reference")
 	if err != nil {
 		t.Fatal(err)
 	}
 	var dump bytes.Buffer
 	for _, obj := range objects {
-		live := find(t, obj.GetAPIVersion(), obj.GetKind(), obj.GetNamespace())[obj.GetName()]
+		live := w.find(t, obj.GetAPIVersion(), obj.GetKind(), obj.GetNamespace())[obj.GetName()]
 		if live == nil {
 			t.Fatalf("%s %s is not in the cluster", obj.GetKind(), obj.GetName())
 		}

@@ -27,7 +27,7 @@ func main() {
 func command() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "cluster",
-		Short:         "A Kubernetes API with Velero, KubeVirt and the API of CDI, as plain processes on loopback",
+		Short:         "A Kubernetes API with Velero, KubeVirt, CDI and CSI storage, as plain processes on loopback",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
@@ -38,7 +38,7 @@ func command() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return up(cmd.Context(), options) },
 	}
-	up.Flags().StringSliceVar(&options.Without, "without", nil, "what to leave out: "+cluster.KubeVirt)
+	up.Flags().StringSliceVar(&options.Without, "without", nil, "what to leave out: "+cluster.KubeVirt+", "+cluster.CDI)
 	up.Flags().StringVar(&options.Dir, "dir", "", "folder for logs and data (default: a temporary one, removed at the end)")
 	build := &cobra.Command{
 		Use:   "build",

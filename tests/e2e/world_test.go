@@ -1,0 +1,82 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"testing"
+
+	"velero-plugin-for-kubevirt/tests/cluster"
+	"velero-plugin-for-kubevirt/tests/story"
+)
+
+// binary is the built plugin.
+const binary = "../../bin/velero-plugin-for-kubevirt"
+
+// A world is a cluster that stories happen in. Each story leaves it as it found it.
+type world struct {
+	*cluster.Cluster
+	*story.Site
+}
+
+var (
+	interrupted, stop = signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	toStop            []*cluster.Cluster
+
+	theLiving = sync.OnceValues(func() (*world, error) { return newWorld() })
+	theStored = sync.OnceValues(func() (*world, error) { return newWorld(cluster.KubeVirt, cluster.CDI) })
+)
+
+// living returns the world in which all controllers run: what is made there lives.
+func living(t *testing.T) *world { return enter(t, theLiving) }
+
+// stored returns the world in which objects of KubeVirt and CDI are only stored, so that any situation can be loaded.
+func stored(t *testing.T) *world { return enter(t, theStored) }
+
+func enter(t *testing.T, begin func() (*world, error)) *world {
+	t.Helper()
+	w, err := begin()
+	if err == nil {
+		err = w.Err() // a part that died in an earlier story
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func newWorld(without ...string) (*world, error) {
+	c, err := cluster.Start(interrupted, cluster.Options{Progress: os.Stderr, Without: without})
+	if err != nil {
+		return nil, err
+	}
+	toStop = append(toStop, c)
+	if err := c.InstallPlugin(interrupted, binary); err != nil {
+		return nil, err
+	}
+	site, err := story.NewSite(c.RESTConfig, cluster.VeleroNamespace, c.Velero)
+	if err != nil {
+		return nil, err
+	}
+	return &world{c, site}, nil
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	var errs []error
+	for _, c := range toStop {
+		errs = append(errs, c.Err(), c.Stop())
+	}
+	if err := errors.Join(errs...); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	stop()
+	os.Exit(code)
+}
