@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -64,6 +63,9 @@ func onExistingCluster(ctx context.Context, scenario string) (err error) {
 		return err
 	}
 	made := madeByPeople(objects)
+	for _, obj := range made {
+		importNothing(obj)
+	}
 	defer func() {
 		demo := &corev1.Namespace{}
 		demo.Name = demoNamespace
@@ -71,16 +73,22 @@ func onExistingCluster(ctx context.Context, scenario string) (err error) {
 			err = errors.Join(err, fmt.Errorf("namespace %s is left in your cluster: %w", demoNamespace, cleanUp))
 		}
 	}()
-	for _, obj := range made {
-		if err := site.Create(ctx, obj); err != nil {
-			return fmt.Errorf("creating %s %s/%s: %w", obj.GetKind(), obj.GetNamespace(), obj.GetName(), err)
-		}
-	}
-	fmt.Fprintln(os.Stderr, "waiting for the VM to run")
-	if err := site.AwaitReady(ctx, demoNamespace, demoVM, 5*time.Minute); err != nil {
+	s := stage{site: site}
+	if err := s.make(ctx, made); err != nil {
 		return err
 	}
-	return tell(ctx, os.Stdout, site, made)
+	return s.tell(ctx, os.Stdout)
+}
+
+// importNothing makes the disks of a VM blank: the scenario's image is only in the demo's own cluster.
+func importNothing(obj *unstructured.Unstructured) {
+	templates, _, _ := unstructured.NestedSlice(obj.Object, "spec", "dataVolumeTemplates")
+	for _, template := range templates {
+		_ = unstructured.SetNestedMap(template.(map[string]any), map[string]any{"blank": map[string]any{}}, "spec", "source") // spec is there
+	}
+	if templates != nil {
+		_ = unstructured.SetNestedSlice(obj.Object, templates, "spec", "dataVolumeTemplates") // it was there
+	}
 }
 
 // madeByPeople returns the objects that controllers do not make, as a person would write them.

@@ -36,7 +36,7 @@ func run(ctx context.Context, plugin, scenario string) (err error) {
 	if os.Getenv("KUBECONFIG") != "" {
 		return onExistingCluster(ctx, scenario)
 	}
-	c, err := cluster.Start(ctx, cluster.Options{Progress: os.Stderr, Without: []string{cluster.KubeVirt}})
+	c, err := cluster.Start(ctx, cluster.Options{Progress: os.Stderr})
 	if err != nil {
 		return err
 	}
@@ -58,14 +58,16 @@ func run(ctx context.Context, plugin, scenario string) (err error) {
 	if err != nil {
 		return err
 	}
-	for _, obj := range objects {
-		obj.SetFinalizers(nil) // nobody here would remove them
-	}
-	if err := c.Load(ctx, objects); err != nil {
+	c.Importer.Serve(imageURL, []byte("the image that the disk was imported from"))
+	s := stage{site: site, disks: c}
+	if err := s.make(ctx, madeByPeople(objects)); err != nil {
 		return err
 	}
-	return tell(ctx, os.Stdout, site, objects)
+	return s.tell(ctx, os.Stdout)
 }
+
+// imageURL is where the scenario's VM gets its root disk from.
+const imageURL = "https://images.example.com/linux.qcow2"
 
 // suffix makes the names of the demo's backup and restore unique in a cluster that has seen it before.
 func suffix() string { return time.Now().Format("20060102-150405") }

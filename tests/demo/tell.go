@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -24,14 +25,53 @@ const (
 	demoVM        = "web"
 )
 
+// A stage is where the story happens.
+type stage struct {
+	site  *story.Site
+	disks disks // nil on a cluster whose disks nobody can look into from outside
+}
+
+// disks are read and written past the guest.
+type disks interface {
+	WriteText(ctx context.Context, namespace, claim, text string) error
+	ReadText(ctx context.Context, namespace, claim string) (string, error)
+}
+
+// The disk that is written to, and what is written.
+const (
+	dataDisk = "web-data"
+	dataText = "written before the backup"
+)
+
+// make creates the VM as a person would, and waits until KubeVirt runs it.
+func (s stage) make(ctx context.Context, objects []*unstructured.Unstructured) error {
+	for _, obj := range objects {
+		if err := s.site.Create(ctx, obj); err != nil {
+			return fmt.Errorf("creating %s %s/%s: %w", obj.GetKind(), obj.GetNamespace(), obj.GetName(), err)
+		}
+	}
+	fmt.Fprintln(os.Stderr, "waiting for the VM to run")
+	if err := s.site.AwaitReady(ctx, demoNamespace, demoVM, 5*time.Minute); err != nil {
+		return err
+	}
+	if s.disks == nil {
+		return nil
+	}
+	return s.disks.WriteText(ctx, demoNamespace, dataDisk, dataText)
+}
+
 // tell backs the VM up, loses it, restores it, and says what happened. It is an error when not everything went well.
-func tell(ctx context.Context, out io.Writer, site *story.Site, objects []*unstructured.Unstructured) error {
+func (s stage) tell(ctx context.Context, out io.Writer) error {
 	id := suffix()
 	backupName, restoreName := "demo-"+id, "demo-"+id
-	fmt.Fprintf(out, "\nVirtualMachine %s/%s is running. It uses %s.\n", demoNamespace, demoVM, volumesOf(objects))
+	first, err := s.instance(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "\nVirtualMachine %s/%s is running. It uses %s.\n", demoNamespace, demoVM, volumesOf(first))
 
 	fmt.Fprintf(out, "\n$ velero backup create %s --include-namespaces %s --wait\n", backupName, demoNamespace)
-	backup, err := site.Backup(ctx, backupName, "--include-namespaces", demoNamespace)
+	backup, err := s.site.Backup(ctx, backupName, "--include-namespaces", demoNamespace)
 	if err != nil {
 		return err
 	}
@@ -42,24 +82,60 @@ func tell(ctx context.Context, out io.Writer, site *story.Site, objects []*unstr
 
 	fmt.Fprintf(out, "\n$ kubectl delete namespace %s\n", demoNamespace)
 	lost := time.Now()
-	if err := site.LoseNamespace(ctx, demoNamespace); err != nil {
+	if err := s.site.LoseNamespace(ctx, demoNamespace); err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "  gone       in %.1f s, with the VM and its disks\n", time.Since(lost).Seconds())
 
 	fmt.Fprintf(out, "\n$ velero restore create %s --from-backup %s --include-namespaces %s --wait\n", restoreName, backupName, demoNamespace)
-	restore, err := site.Restore(ctx, restoreName, backupName, "--include-namespaces", demoNamespace)
+	restore, err := s.site.Restore(ctx, restoreName, backupName, "--include-namespaces", demoNamespace)
 	if err != nil {
 		return err
 	}
 	printResult(out, *restore)
 	printLeftOut(out, restore)
 	printChanges(out, *restore)
-	missing, err := printBack(ctx, out, site, backup)
+	missing, err := printBack(ctx, out, s.site, backup)
 	if err != nil {
 		return err
 	}
-	return verdict(backup, restore, missing)
+	return errors.Join(verdict(backup, restore, missing), s.runsAgain(ctx, out, first))
+}
+
+// instance returns the VirtualMachineInstance of the demo's VM.
+func (s stage) instance(ctx context.Context) (*unstructured.Unstructured, error) {
+	found, err := s.site.Find(ctx, "kubevirt.io/v1", "VirtualMachineInstance", demoNamespace)
+	if err == nil && found[demoVM] == nil {
+		err = fmt.Errorf("VirtualMachineInstance %s/%s is not there", demoNamespace, demoVM)
+	}
+	return found[demoVM], err
+}
+
+// runsAgain waits until KubeVirt runs the restored VM, as another instance than the first and on the same disks.
+func (s stage) runsAgain(ctx context.Context, out io.Writer, first *unstructured.Unstructured) error {
+	if err := s.site.AwaitReady(ctx, demoNamespace, demoVM, 5*time.Minute); err != nil {
+		return err
+	}
+	second, err := s.instance(ctx)
+	if err != nil {
+		return err
+	}
+	if second.GetUID() == first.GetUID() {
+		return errors.New("the VirtualMachineInstance is the one that was lost")
+	}
+	fmt.Fprintf(out, "  running    VirtualMachine %s/%s, as a new VirtualMachineInstance\n", demoNamespace, demoVM)
+	if s.disks == nil {
+		return nil
+	}
+	text, err := s.disks.ReadText(ctx, demoNamespace, dataDisk)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "  disk       %s holds %q\n", dataDisk, text)
+	if text != dataText {
+		return fmt.Errorf("disk %s held %q before the backup", dataDisk, dataText)
+	}
+	return nil
 }
 
 // verdict is an error for everything that a person would not want to see in the report.
@@ -153,10 +229,10 @@ func printBack(ctx context.Context, out io.Writer, site *story.Site, backup *sto
 	return missing, nil
 }
 
-// isRuntime tells of what a cluster makes by itself, and a restore leaves out or makes anew.
+// isRuntime tells of what a cluster makes by itself, and a restore leaves out or makes anew under another name.
 func isRuntime(item *unstructured.Unstructured) bool {
 	switch item.GetKind() {
-	case "Pod", "VirtualMachineInstance", "Event":
+	case "Pod", "VirtualMachineInstance", "Event", "VolumeSnapshot":
 		return true
 	}
 	return false
@@ -166,7 +242,9 @@ func isRuntime(item *unstructured.Unstructured) bool {
 func kindsOf(items []*unstructured.Unstructured) string {
 	count := map[string]int{}
 	for _, item := range items {
-		count[item.GetKind()]++
+		if item.GetKind() != "Event" {
+			count[item.GetKind()]++
+		}
 	}
 	kinds := slices.SortedFunc(maps.Keys(count), func(a, b string) int {
 		return cmp.Or(cmp.Compare(count[b], count[a]), cmp.Compare(a, b))
@@ -183,21 +261,16 @@ func kindsOf(items []*unstructured.Unstructured) string {
 }
 
 // volumesOf names what the demo's VM uses.
-func volumesOf(objects []*unstructured.Unstructured) string {
-	for _, obj := range objects {
-		if obj.GetKind() != "VirtualMachine" {
-			continue
-		}
-		volumes, _, _ := unstructured.NestedSlice(obj.Object, "spec", "template", "spec", "volumes")
-		var names []string
-		for _, volume := range volumes {
-			for key := range volume.(map[string]any) {
-				if key != "name" && !slices.Contains(names, key) {
-					names = append(names, key)
-				}
+func volumesOf(vmi *unstructured.Unstructured) string {
+	volumes, _, _ := unstructured.NestedSlice(vmi.Object, "spec", "volumes")
+	var names []string
+	for _, volume := range volumes {
+		for key := range volume.(map[string]any) {
+			if key != "name" && !slices.Contains(names, key) {
+				names = append(names, key)
 			}
 		}
-		return strings.Join(names, ", ") + ", an instancetype, a preference and a persistent vTPM"
 	}
-	return "nothing"
+	slices.Sort(names)
+	return strings.Join(names, ", ") + ", an instancetype, a preference and a persistent vTPM"
 }

@@ -81,9 +81,10 @@ func compatibilityTable(t *testing.T) string {
 	for _, row := range []struct{ what, module, file string }{
 		{"Velero server", "github.com/vmware-tanzu/velero", "../cluster/components/velero/go.mod"},
 		{"Kubernetes API server", "k8s.io/kubernetes", "../cluster/components/kubernetes/go.mod"},
-		{"KubeVirt resource definitions", "kubevirt.io/kubevirt", "../cluster/components/kubevirt/go.mod"},
+		{"KubeVirt: virt-api, virt-controller, virt-freezer", "kubevirt.io/kubevirt", "../cluster/components/kubevirt/go.mod"},
 		{"KubeVirt API types", "kubevirt.io/api", "../../go.mod"},
-		{"CDI resource definitions", "kubevirt.io/containerized-data-importer", "../cluster/components/cdi/go.mod"},
+		{"CDI: cdi-apiserver, cdi-controller", "kubevirt.io/containerized-data-importer", "../cluster/components/cdi/go.mod"},
+		{"CSI snapshotter", "github.com/kubernetes-csi/external-snapshotter/v8", "../cluster/components/snapshotter/go.mod"},
 		{"CDI API types", "kubevirt.io/containerized-data-importer-api", "../../go.mod"},
 	} {
 		fmt.Fprintf(&b, "| %s | %s |\n", row.what, version(t, row.file, row.module))
