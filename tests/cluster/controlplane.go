@@ -138,11 +138,25 @@ func startAPIServer(ctx context.Context, c *Cluster, port int, etcd string, admi
 }
 
 func startControllerManager(ctx context.Context, c *Cluster) error {
-	id, err := c.authority.issue("system:kube-controller-manager")
+	return c.startController(ctx, "kube-controller-manager",
+		"--use-service-account-credentials=true",
+		"--root-ca-file="+c.authority.bundle(), "--service-account-private-key-file="+c.path("pki", "service-accounts.key"),
+		// Velero warns at every restore of a namespace that this controller was quicker with the ConfigMap kube-root-ca.crt;
+		// nothing here mounts it.
+		"--controllers=*,-root-ca-certificate-publisher-controller",
+		// A claim is looked at again only then if the binder lost a race for changing it, as it does against CDI: by default
+		// after 15 s.
+		"--pvclaimbinder-sync-period=1s",
+	)
+}
+
+// startController starts one of Kubernetes' own clients of the API server, as the user of its name.
+func (c *Cluster) startController(ctx context.Context, name string, args ...string) error {
+	id, err := c.authority.issue("system:" + name)
 	if err != nil {
 		return err
 	}
-	kubeconfig, err := c.writeKubeconfig("kube-controller-manager.kubeconfig", id)
+	kubeconfig, err := c.writeKubeconfig(name+".kubeconfig", id)
 	if err != nil {
 		return err
 	}
@@ -151,20 +165,13 @@ func startControllerManager(ctx context.Context, c *Cluster) error {
 		return err
 	}
 	_, err = c.supervisor.start(ctx, command{
-		name:   "kube-controller-manager",
-		binary: c.binaries["kube-controller-manager"],
-		args: []string{
-			"--kubeconfig=" + kubeconfig, "--leader-elect=false", "--use-service-account-credentials=true",
-			"--bind-address=127.0.0.1", "--secure-port=" + strconv.Itoa(port), "--tls-cert-file=" + id.cert, "--tls-private-key-file=" + id.key,
-			"--root-ca-file=" + c.authority.bundle(), "--service-account-private-key-file=" + c.path("pki", "service-accounts.key"),
-			// Velero warns at every restore of a namespace that this controller was quicker with the ConfigMap kube-root-ca.crt;
-			// nothing here mounts it.
-			"--controllers=*,-root-ca-certificate-publisher-controller",
+		name:   name,
+		binary: c.binaries[name],
+		args: append(args,
+			"--kubeconfig="+kubeconfig, "--leader-elect=false",
+			"--bind-address=127.0.0.1", "--secure-port="+strconv.Itoa(port), "--tls-cert-file="+id.cert, "--tls-private-key-file="+id.key,
 			"--kube-api-qps=200", "--kube-api-burst=400", // the default would make a loaded namespace's deletion crawl
-			// A claim is looked at again only then if the binder lost a race for changing it, as it does against CDI: by default
-			// after 15 s.
-			"--pvclaimbinder-sync-period=1s",
-		},
+		),
 		ready: c.answersOK("https://"+loopback(port)+"/healthz", id),
 	})
 	return err
