@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"velero-plugin-for-kubevirt/pkg/kubevirt"
@@ -56,6 +58,7 @@ var lookups = []lookup{
 	{from: append(slices.Clone(templates), instances...), find: inAnnotations(kubevirt.HookSidecars, sidecars), why: "config maps and PVCs of hook sidecars, named in an annotation"},
 	{from: append(slices.Clone(templates), instances...), find: inAnnotations(kubevirt.MultusNetworks, networks), optional: true, why: "networks named in an annotation"},
 	{from: append(slices.Clone(templates), instances...), find: inAnnotations(kubevirt.MultusDefaultNetwork, networks), optional: true, why: "default network named in an annotation"},
+	{from: append(slices.Clone(templates), instances...), find: presets, why: "presets whose selector fits the VirtualMachineInstance's labels"},
 	{from: append(slices.Clone(templates), instances...), find: bindingPluginNetworks, why: "NetworkAttachmentDefinition of a network binding plugin, by the KubeVirt configuration"},
 	// CDI up to 1.61 collected finished DataVolumes.
 	{from: []schema.GroupResource{kubevirt.PersistentVolumeClaims}, find: owner(kubevirt.DataVolumes, "DataVolume"), optional: true, why: "DataVolume of a PVC, by owner reference"},
@@ -152,6 +155,47 @@ func bindingPluginNetworks(ctx context.Context, item Item, reader Reader) ([]kub
 			if network, _ := registered["networkAttachmentDefinition"].(string); network != "" {
 				ids = append(ids, slashID(kubevirt.NetworkAttachmentDefinitions, item.namespace(), network))
 			}
+		}
+	}
+	return ids, nil
+}
+
+// presets finds the presets that KubeVirt merges into a VMI whenever one is created (KubeVirt 1.9.0,
+// pkg/virt-api/webhooks/mutating-webhook/mutators/preset.go).
+func presets(ctx context.Context, item Item, reader Reader) ([]kubevirt.ID, error) {
+	found, err := reader.List(ctx, Query{GroupResource: kubevirt.VirtualMachineInstancePresets, Namespace: item.namespace()})
+	if err != nil {
+		return nil, err
+	}
+	vmi := labels.Set{}
+	metadata, err := object.Map(item.Object, vmiMetadata[item.GroupResource]+".labels")
+	if err != nil {
+		return nil, err
+	}
+	for key, value := range metadata {
+		vmi[key], _ = value.(string)
+	}
+	var ids []kubevirt.ID
+	for i := range found {
+		id := idOf(kubevirt.VirtualMachineInstancePresets, &found[i])
+		preset, err := reader.Get(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		spec, err := object.Map(preset, "spec.selector")
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", id, err)
+		}
+		var selector metav1.LabelSelector
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(spec, &selector); err != nil {
+			return nil, fmt.Errorf("%s: spec.selector: %w", id, err)
+		}
+		matches, err := metav1.LabelSelectorAsSelector(&selector)
+		if err != nil {
+			return nil, fmt.Errorf("%s: spec.selector: %w", id, err)
+		}
+		if matches.Matches(vmi) {
+			ids = append(ids, id)
 		}
 	}
 	return ids, nil
