@@ -88,7 +88,8 @@ func toVelero(ids []kubevirt.ID) []velero.ResourceIdentifier {
 var onRequest = []schema.GroupResource{kubevirt.ClusterInstancetypes, kubevirt.ClusterPreferences}
 
 // admits tells whether the backup's filters let an additional item in, as Velero will decide it (Velero 1.18.1,
-// pkg/backup/item_backupper.go, itemInclusionChecks). Resources in a filter may be written with or without their group.
+// pkg/backup/item_backupper.go, itemInclusionChecks). Resources in a filter may be written as with kubectl: with or without
+// their group, in the singular, or short.
 // Cluster-wide instancetypes and preferences must be asked for besides: every namespace shares them, and the VM's
 // revision is enough to restore it.
 func admits(spec velerov1.BackupSpec, id kubevirt.ID) bool {
@@ -111,9 +112,19 @@ func admits(spec velerov1.BackupSpec, id kubevirt.ID) bool {
 	return (len(included) == 0 || names(included, id.GroupResource)) && !names(excluded, id.GroupResource)
 }
 
+// shortNames are those that kubectl and Velero know, of the resources that VMs refer to.
+var shortNames = map[string]schema.GroupResource{
+	"cm": kubevirt.ConfigMaps, "dv": kubevirt.DataVolumes, "dvs": kubevirt.DataVolumes, "das": kubevirt.DataSources,
+	"net-attach-def": kubevirt.NetworkAttachmentDefinitions, "pc": kubevirt.PriorityClasses, "po": kubevirt.Pods,
+	"pvc": kubevirt.PersistentVolumeClaims, "sa": kubevirt.ServiceAccounts, "vm": kubevirt.VirtualMachines, "vms": kubevirt.VirtualMachines,
+	"vmi": kubevirt.VirtualMachineInstances, "vmis": kubevirt.VirtualMachineInstances, "vs": kubevirt.VolumeSnapshots,
+}
+
 func names(filter []string, resource schema.GroupResource) bool {
 	for _, name := range filter {
-		if name == "*" || strings.EqualFold(name, resource.String()) || strings.EqualFold(name, resource.Resource) {
+		name = strings.ToLower(name)
+		singular := strings.TrimSuffix(resource.Resource, "s")
+		if name == "*" || name == resource.String() || name == resource.Resource || name == singular || shortNames[name] == resource {
 			return true
 		}
 	}
