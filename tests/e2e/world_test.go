@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -64,19 +65,48 @@ func newWorld(without ...string) (*world, error) {
 	if err != nil {
 		return nil, err
 	}
+	go endWith(c)
 	return &world{c, site}, nil
 }
 
+// endWith ends the stories when a part of the cluster dies or somebody interrupts: they would only wait for what cannot
+// come any more.
+func endWith(c *cluster.Cluster) {
+	select {
+	case <-c.Done():
+	case <-interrupted.Done():
+	}
+	if ending.CompareAndSwap(false, true) {
+		fmt.Fprintln(os.Stderr, "FAIL: the stories end here:", errors.Join(c.Err(), interrupted.Err()))
+		stopAll()
+		os.Exit(1)
+	}
+}
+
+// ending is set when the stories are over, and processes end because they are told to.
+var ending atomic.Bool
+
 func TestMain(m *testing.M) {
 	code := m.Run()
+	if !ending.CompareAndSwap(false, true) {
+		select {} // endWith exits
+	}
+	if !stopAll() {
+		code = 1
+	}
+	stop()
+	os.Exit(code)
+}
+
+// stopAll stops every cluster and tells whether all went well.
+func stopAll() bool {
 	var errs []error
 	for _, c := range toStop {
 		errs = append(errs, c.Err(), c.Stop())
 	}
 	if err := errors.Join(errs...); err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		code = 1
+		return false
 	}
-	stop()
-	os.Exit(code)
+	return true
 }
