@@ -9,12 +9,9 @@ import (
 	"testing"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/util/yaml"
-	"k8s.io/client-go/dynamic"
 
 	"velero-plugin-for-kubevirt/tests/cluster"
 )
@@ -126,7 +123,7 @@ func (w *world) loseAndRestore(t *testing.T, args ...string) {
 	if err := w.Load(t.Context(), dinerObjects(t)); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { w.loseDiner(t) })
+	t.Cleanup(func() { w.loseMachines(t, "diner") })
 	first := w.instance(t)
 	revisions := pinned(w.inDiner(t, "kubevirt.io/v1", "VirtualMachine")["cook"])
 	before := len(w.Guest.Events())
@@ -145,7 +142,7 @@ func (w *world) loseAndRestore(t *testing.T, args ...string) {
 	if !slices.Equal(actions, []cluster.Action{cluster.Frozen, cluster.Thawed}) {
 		t.Errorf("the guest was %v", actions)
 	}
-	w.loseDiner(t)
+	w.loseMachines(t, "diner")
 	// Without a namespace, Velero also restores the CRDs, and warns that they are there and look different.
 	restore, err := w.Restore(t.Context(), name(t), backup.Name, "--include-namespaces", "diner")
 	if err != nil {
@@ -167,30 +164,5 @@ func (w *world) loseAndRestore(t *testing.T, args ...string) {
 		if !strings.HasPrefix(name, "virt-launcher-cook-") || len(pods) != 1 {
 			t.Errorf("the VM has pods %v", pods)
 		}
-	}
-}
-
-// lose deletes the VM and then the namespace: at finding a VM's finalizers in it, the namespace controller would wait for
-// seconds before it looks again.
-func (w *world) loseDiner(t *testing.T) {
-	t.Helper()
-	ctx := context.WithoutCancel(t.Context())
-	vms := schema.GroupVersionResource{Group: "kubevirt.io", Version: "v1", Resource: "virtualmachines"}
-	client, err := dynamic.NewForConfig(w.RESTConfig)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := client.Resource(vms).Namespace("diner").DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil {
-		t.Error(err)
-	}
-	err = wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, 20*time.Second, true, func(ctx context.Context) (bool, error) {
-		left, err := w.Find(ctx, "kubevirt.io/v1", "VirtualMachineInstance", "diner")
-		return len(left) == 0, err
-	})
-	if err != nil {
-		t.Error(err)
-	}
-	if err := w.LoseNamespace(ctx, "diner"); err != nil {
-		t.Error(err)
 	}
 }
