@@ -17,11 +17,15 @@ type Restore struct {
 	log      logrus.FieldLogger
 }
 
-// NewRestore returns the action for VMs, VMIs, replica sets, pools, DataVolumes and PersistentVolumeClaims.
+// NewRestore returns the action for VMs, VMIs, replica sets, pools, DataVolumes and PersistentVolumeClaims, and for the
+// operations on them.
 func NewRestore(log logrus.FieldLogger) *Restore {
 	selector := resources(
 		kubevirt.VirtualMachines, kubevirt.VirtualMachineInstances, kubevirt.VirtualMachineInstanceReplicaSets, kubevirt.VirtualMachinePools,
 		kubevirt.DataVolumes, kubevirt.PersistentVolumeClaims,
+		kubevirt.VirtualMachineInstanceMigrations, kubevirt.VirtualMachineSnapshots, kubevirt.VirtualMachineSnapshotContents,
+		kubevirt.VirtualMachineRestores, kubevirt.VirtualMachineClones, kubevirt.VirtualMachineExports,
+		kubevirt.VirtualMachineBackups, kubevirt.VirtualMachineBackupTrackers, kubevirt.ObjectTransfers,
 	)
 	return &Restore{selector: selector, log: log}
 }

@@ -66,7 +66,7 @@ func Named(resource schema.GroupResource, obj map[string]any) ([]Neighbour, erro
 	var neighbours []Neighbour
 	for _, reference := range references {
 		prefix, embeds := reference.From[resource]
-		if !embeds || (reference.OnlyUnfinished && finished) {
+		if !embeds || (reference.OnlyUnfinished && finished) || (reference.OnlyFinished && !finished) {
 			continue
 		}
 		if prefix == vmiSpec[resource] && prefix != "" {

@@ -24,6 +24,8 @@ type Reference struct {
 	// OnlyUnfinished marks what a DataVolume needs until it has fetched its source: nothing that a restore needs
 	// afterwards. It is followed in the DataVolume's own namespace only: elsewhere it is an image that many share.
 	OnlyUnfinished bool
+	// OnlyFinished marks what is of no use until a DataVolume has fetched its source.
+	OnlyFinished bool
 	// NumberedIf is the pool's setting that makes each of its VMs use the object of this name with the VM's number behind.
 	NumberedIf string
 }
@@ -140,8 +142,9 @@ var references = []Reference{
 	{From: vmi, Path: "status.volumeStatus[].memoryDumpVolume.claimName", To: kubevirt.PersistentVolumeClaims, Optional: true},
 
 	// The PVC that CDI makes for a DataVolume has its name; the status has it once there is one.
-	{From: dataVolume, Path: "status.claimName", To: kubevirt.PersistentVolumeClaims},
-	{From: dataVolume, Path: "metadata.name", To: kubevirt.PersistentVolumeClaims, Optional: true},
+	// Before it is filled a restore leaves it out, and Velero cannot back it up: it has no volume.
+	{From: dataVolume, Path: "status.claimName", To: kubevirt.PersistentVolumeClaims, OnlyFinished: true},
+	{From: dataVolume, Path: "metadata.name", To: kubevirt.PersistentVolumeClaims, Optional: true, OnlyFinished: true},
 	// Without its DataSource CDI does not reconcile even a finished DataVolume (CDI 1.65.0,
 	// pkg/controller/datavolume/controller-base.go).
 	{From: dataVolumeSpec, Path: "sourceRef.name", To: kubevirt.DataSources, Name: besideName},

@@ -6,9 +6,13 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"kubevirt.io/api/backup"
+	"kubevirt.io/api/clone"
 	"kubevirt.io/api/core"
+	"kubevirt.io/api/export"
 	"kubevirt.io/api/instancetype"
 	"kubevirt.io/api/pool"
+	"kubevirt.io/api/snapshot"
 	cdi "kubevirt.io/containerized-data-importer-api/pkg/apis/core"
 	"kubevirt.io/containerized-data-importer-api/pkg/apis/forklift"
 )
@@ -21,6 +25,16 @@ var (
 	VirtualMachineInstanceReplicaSets = schema.GroupResource{Group: core.GroupName, Resource: "virtualmachineinstancereplicasets"}
 	VirtualMachineInstancePresets     = schema.GroupResource{Group: core.GroupName, Resource: "virtualmachineinstancepresets"}
 	VirtualMachinePools               = schema.GroupResource{Group: pool.GroupName, Resource: "virtualmachinepools"}
+
+	VirtualMachineInstanceMigrations = schema.GroupResource{Group: core.GroupName, Resource: "virtualmachineinstancemigrations"}
+	VirtualMachineSnapshots          = schema.GroupResource{Group: snapshot.GroupName, Resource: "virtualmachinesnapshots"}
+	VirtualMachineSnapshotContents   = schema.GroupResource{Group: snapshot.GroupName, Resource: "virtualmachinesnapshotcontents"}
+	VirtualMachineRestores           = schema.GroupResource{Group: snapshot.GroupName, Resource: "virtualmachinerestores"}
+	VirtualMachineClones             = schema.GroupResource{Group: clone.GroupName, Resource: "virtualmachineclones"}
+	VirtualMachineExports            = schema.GroupResource{Group: export.GroupName, Resource: "virtualmachineexports"}
+	VirtualMachineBackups            = schema.GroupResource{Group: backup.GroupName, Resource: "virtualmachinebackups"}
+	VirtualMachineBackupTrackers     = schema.GroupResource{Group: backup.GroupName, Resource: "virtualmachinebackuptrackers"}
+	ObjectTransfers                  = schema.GroupResource{Group: cdi.GroupName, Resource: "objecttransfers"}
 
 	Instancetypes        = schema.GroupResource{Group: instancetype.GroupName, Resource: instancetype.PluralResourceName}
 	ClusterInstancetypes = schema.GroupResource{Group: instancetype.GroupName, Resource: instancetype.ClusterPluralResourceName}
@@ -54,20 +68,29 @@ type kind struct{ group, kind string }
 
 // kinds lists the items Velero hands to the plugin.
 var kinds = map[kind]schema.GroupResource{
-	{core.GroupName, "VirtualMachine"}:                   VirtualMachines,
-	{core.GroupName, "VirtualMachineInstance"}:           VirtualMachineInstances,
-	{core.GroupName, "VirtualMachineInstanceReplicaSet"}: VirtualMachineInstanceReplicaSets,
-	{core.GroupName, "VirtualMachineInstancePreset"}:     VirtualMachineInstancePresets,
-	{pool.GroupName, "VirtualMachinePool"}:               VirtualMachinePools,
-	{cdi.GroupName, "DataVolume"}:                        DataVolumes,
-	{cdi.GroupName, "DataSource"}:                        DataSources,
-	{cdi.GroupName, "VolumeImportSource"}:                VolumeImportSources,
-	{cdi.GroupName, "VolumeCloneSource"}:                 VolumeCloneSources,
-	{cdi.GroupName, "VolumeUploadSource"}:                VolumeUploadSources,
-	{forklift.GroupName, "OvirtVolumePopulator"}:         OvirtVolumePopulators,
-	{forklift.GroupName, "OpenstackVolumePopulator"}:     OpenstackVolumePopulators,
-	{"", "PersistentVolumeClaim"}:                        PersistentVolumeClaims,
-	{"", "Pod"}:                                          Pods,
+	{core.GroupName, "VirtualMachine"}:                    VirtualMachines,
+	{core.GroupName, "VirtualMachineInstance"}:            VirtualMachineInstances,
+	{core.GroupName, "VirtualMachineInstanceReplicaSet"}:  VirtualMachineInstanceReplicaSets,
+	{core.GroupName, "VirtualMachineInstancePreset"}:      VirtualMachineInstancePresets,
+	{pool.GroupName, "VirtualMachinePool"}:                VirtualMachinePools,
+	{core.GroupName, "VirtualMachineInstanceMigration"}:   VirtualMachineInstanceMigrations,
+	{snapshot.GroupName, "VirtualMachineSnapshot"}:        VirtualMachineSnapshots,
+	{snapshot.GroupName, "VirtualMachineSnapshotContent"}: VirtualMachineSnapshotContents,
+	{snapshot.GroupName, "VirtualMachineRestore"}:         VirtualMachineRestores,
+	{clone.GroupName, "VirtualMachineClone"}:              VirtualMachineClones,
+	{export.GroupName, "VirtualMachineExport"}:            VirtualMachineExports,
+	{backup.GroupName, "VirtualMachineBackup"}:            VirtualMachineBackups,
+	{backup.GroupName, "VirtualMachineBackupTracker"}:     VirtualMachineBackupTrackers,
+	{cdi.GroupName, "ObjectTransfer"}:                     ObjectTransfers,
+	{cdi.GroupName, "DataVolume"}:                         DataVolumes,
+	{cdi.GroupName, "DataSource"}:                         DataSources,
+	{cdi.GroupName, "VolumeImportSource"}:                 VolumeImportSources,
+	{cdi.GroupName, "VolumeCloneSource"}:                  VolumeCloneSources,
+	{cdi.GroupName, "VolumeUploadSource"}:                 VolumeUploadSources,
+	{forklift.GroupName, "OvirtVolumePopulator"}:          OvirtVolumePopulators,
+	{forklift.GroupName, "OpenstackVolumePopulator"}:      OpenstackVolumePopulators,
+	{"", "PersistentVolumeClaim"}:                         PersistentVolumeClaims,
+	{"", "Pod"}:                                           Pods,
 }
 
 // ResourceOf returns the resource of an item by its apiVersion and kind, and false for a kind the plugin has no rule for.

@@ -55,6 +55,7 @@ type Change struct {
 
 // All lists the rules in the order in which they apply.
 var All = []Rule{
+	operation,
 	launcherPod,
 	vmiOwned,
 	vmiRuntimeLabels,
