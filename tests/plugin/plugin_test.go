@@ -182,17 +182,8 @@ func (p *overGRPC) logged() []*logrus.Entry {
 
 func TestBinary(t *testing.T) {
 	scenarios.Run(t, "../scenarios", func(t *testing.T, objects []*unstructured.Unstructured) scenarios.Plugin {
-		return start(t, startAPIServer(t, memory(objects)))
+		return start(t, startAPIServer(t, cluster.FromObjects(objects)))
 	})
-}
-
-func memory(objects []*unstructured.Unstructured) cluster.Memory {
-	reader := cluster.Memory{}
-	for _, obj := range objects {
-		resource, _ := scenarios.Resource(obj)
-		reader[resource] = append(reader[resource], obj)
-	}
-	return reader
 }
 
 const situation = "../scenarios/running-vm-with-every-volume-type"
@@ -205,7 +196,7 @@ func backUpWeb(t *testing.T, failures map[string]int) (scenarios.Reply, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := startAPIServer(t, memory(objects))
+	server := startAPIServer(t, cluster.FromObjects(objects))
 	maps.Copy(server.failures, failures)
 	item, err := scenarios.Find(objects, backupVM)
 	if err != nil {
@@ -269,7 +260,7 @@ func TestListsAreSharedByAllItemsOfABackup(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := startAPIServer(t, memory(objects))
+	server := startAPIServer(t, cluster.FromObjects(objects))
 	plugin := start(t, server)
 	item, err := scenarios.Find(objects, backupVM)
 	if err != nil {
@@ -297,7 +288,7 @@ func TestUnknownFieldsComeOutUnchanged(t *testing.T) {
 	for _, obj := range objects {
 		mark(obj.Object)
 	}
-	plugin := start(t, startAPIServer(t, memory(objects)))
+	plugin := start(t, startAPIServer(t, cluster.FromObjects(objects)))
 	requests, err := scenarios.Requests(situation)
 	if err != nil {
 		t.Fatal(err)

@@ -19,7 +19,7 @@ func TestActions(t *testing.T) {
 	Run(t, ".", func(t *testing.T, objects []*unstructured.Unstructured) Plugin {
 		log, hook := logtest.NewNullLogger()
 		log.SetLevel(logrus.DebugLevel)
-		reader := memory(t, objects)
+		reader := cluster.FromObjects(objects)
 		return &inProcess{
 			hook:   hook,
 			backup: actions.NewBackup(reader, log), podBackup: actions.NewPodBackup(reader, log),
@@ -27,18 +27,6 @@ func TestActions(t *testing.T) {
 			restore: actions.NewRestore(log), podRestore: actions.NewPodRestore(log),
 		}
 	})
-}
-
-func memory(t *testing.T, objects []*unstructured.Unstructured) cluster.Memory {
-	reader := cluster.Memory{}
-	for _, obj := range objects {
-		resource, known := Resource(obj)
-		if !known {
-			t.Fatalf("%s %s: name its resource in tests/scenarios/resources.go", obj.GetKind(), obj.GetName())
-		}
-		reader[resource] = append(reader[resource], obj)
-	}
-	return reader
 }
 
 // inProcess calls the actions directly. They live as long as the scenario, as they do in a plugin process.
