@@ -13,6 +13,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/util/retry"
 )
@@ -164,14 +165,16 @@ func launcherOf(t *testing.T, c *Cluster, vm *unstructured.Unstructured) *unstru
 	if err != nil {
 		t.Fatal(err)
 	}
-	pods, err := resource.List(t.Context(), metav1.ListOptions{
-		LabelSelector: "kubevirt.io=virt-launcher,vm.kubevirt.io/name=" + vm.GetName(), FieldSelector: "status.phase=Running",
+	var pods *unstructured.UnstructuredList
+	// A migration has succeeded a moment before the pod that the VM left ends.
+	err = wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, 30*time.Second, true, func(ctx context.Context) (bool, error) {
+		pods, err = resource.List(ctx, metav1.ListOptions{
+			LabelSelector: "kubevirt.io=virt-launcher,vm.kubevirt.io/name=" + vm.GetName(), FieldSelector: "status.phase=Running",
+		})
+		return err == nil && len(pods.Items) == 1, err
 	})
 	if err != nil {
-		t.Fatal(err)
-	}
-	if len(pods.Items) != 1 {
-		t.Fatalf("%s runs in %d pods", describe(vm), len(pods.Items))
+		t.Fatalf("waiting for the one pod that %s runs in: %v", describe(vm), err)
 	}
 	return &pods.Items[0]
 }
