@@ -20,10 +20,11 @@ const module = "velero-plugin-for-kubevirt/"
 var mayImport = map[string][]string{
 	"pkg/kubevirt": {},
 	"pkg/object":   {},
+	"pkg/options":  {"pkg/kubevirt", "pkg/object"},
 	"pkg/graph":    {"pkg/kubevirt", "pkg/object"},
-	"pkg/rules":    {"pkg/kubevirt", "pkg/object"},
+	"pkg/rules":    {"pkg/kubevirt", "pkg/object", "pkg/options"},
 	"pkg/cluster":  {"pkg/kubevirt", "pkg/graph"},
-	"pkg/actions":  {"pkg/kubevirt", "pkg/object", "pkg/graph", "pkg/rules"},
+	"pkg/actions":  {"pkg/kubevirt", "pkg/object", "pkg/graph", "pkg/options", "pkg/rules"},
 	"pkg/cli":      {"pkg/kubevirt", "pkg/graph", "pkg/cluster"},
 }
 

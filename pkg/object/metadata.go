@@ -24,6 +24,22 @@ func Label(obj map[string]any, key string) string {
 	return value
 }
 
+// Labels returns the labels; a value that is not a string is left out.
+func Labels(obj map[string]any) map[string]string { return texts(entries(obj, "labels")) }
+
+// Annotations returns the annotations; a value that is not a string is left out.
+func Annotations(obj map[string]any) map[string]string { return texts(entries(obj, "annotations")) }
+
+func texts(values map[string]any) map[string]string {
+	m := map[string]string{}
+	for key, value := range values {
+		if text, is := value.(string); is {
+			m[key] = text
+		}
+	}
+	return m
+}
+
 // Annotation returns the value of an annotation, "" when it is not set.
 func Annotation(obj map[string]any, key string) string {
 	value, _ := entries(obj, "annotations")[key].(string)

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/mod/modfile"
 
 	"velero-plugin-for-kubevirt/pkg/graph"
+	"velero-plugin-for-kubevirt/pkg/options"
 	"velero-plugin-for-kubevirt/pkg/rules"
 )
 
@@ -23,6 +24,7 @@ const path = "../../README.md"
 // tables are the generated parts. In the README each stands between <!-- name --> and <!-- end -->.
 var tables = map[string]func(t *testing.T) string{
 	"rules":         rulesTable,
+	"options":       optionsTable,
 	"references":    referencesTable,
 	"compatibility": compatibilityTable,
 	"make help":     makeHelp,
@@ -60,6 +62,27 @@ func rulesTable(*testing.T) string {
 			phases = append(phases, string(phase))
 		}
 		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", rule.ID, strings.Join(phases, ", "), rule.Why)
+	}
+	return b.String()
+}
+
+// optionsTable lists what can be asked for.
+func optionsTable(*testing.T) string {
+	var b strings.Builder
+	b.WriteString("| option | set on | values | what it does |\n|---|---|---|---|\n")
+	for _, option := range options.All {
+		var places, values []string
+		for _, place := range option.Places {
+			places = append(places, string(place))
+		}
+		for _, value := range option.Values {
+			value = "`" + value + "`"
+			if value == "`"+option.Default+"`" {
+				value += " (default)"
+			}
+			values = append(values, value)
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", option.Key, strings.Join(places, ", "), strings.Join(values, ", "), option.What)
 	}
 	return b.String()
 }
