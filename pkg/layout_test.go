@@ -18,14 +18,15 @@ const module = "velero-plugin-for-kubevirt/"
 // mayImport lists, for each package, those of ours that it may import. Imports point one way: words and maps at the bottom,
 // knowledge of KubeVirt above them, Velero and people on top.
 var mayImport = map[string][]string{
-	"pkg/kubevirt": {},
-	"pkg/object":   {},
-	"pkg/options":  {"pkg/kubevirt", "pkg/object"},
-	"pkg/graph":    {"pkg/kubevirt", "pkg/object"},
-	"pkg/rules":    {"pkg/kubevirt", "pkg/object", "pkg/options"},
-	"pkg/cluster":  {"pkg/kubevirt", "pkg/graph"},
-	"pkg/actions":  {"pkg/kubevirt", "pkg/object", "pkg/graph", "pkg/options", "pkg/rules"},
-	"pkg/cli":      {"pkg/kubevirt", "pkg/graph", "pkg/cluster"},
+	"pkg/kubevirt":    {},
+	"pkg/object":      {},
+	"pkg/options":     {"pkg/kubevirt", "pkg/object"},
+	"pkg/graph":       {"pkg/kubevirt", "pkg/object"},
+	"pkg/consistency": {"pkg/kubevirt", "pkg/object"},
+	"pkg/rules":       {"pkg/kubevirt", "pkg/object", "pkg/options"},
+	"pkg/cluster":     {"pkg/kubevirt", "pkg/graph"},
+	"pkg/actions":     {"pkg/kubevirt", "pkg/object", "pkg/consistency", "pkg/graph", "pkg/options", "pkg/rules"},
+	"pkg/cli":         {"pkg/kubevirt", "pkg/graph", "pkg/cluster"},
 }
 
 // mayImportVelero are the packages in which Velero's types end.

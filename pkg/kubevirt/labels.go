@@ -59,6 +59,18 @@ const (
 // items that were in the cluster and admitted by the backup's filters, so that a restore asks for those and no others.
 const AdditionalItems = "velero.kubevirt.io/additional-items"
 
+// The plugin's own annotations on a backed-up VirtualMachine, or on a VirtualMachineInstance of its own: how consistent its disks
+// are with each other.
+const (
+	Consistency        = "velero.kubevirt.io/consistency"
+	ConsistencyReason  = Consistency + "-reason"
+	ConsistencyMessage = Consistency + "-message"
+	// FreezeWindow is how long the guest had to stay frozen, such as 12.5s.
+	FreezeWindow = "velero.kubevirt.io/freeze-window"
+	// ConsistencyPolicy is what the VM's owner asks for.
+	ConsistencyPolicy = Consistency + "-policy"
+)
+
 // Annotations of a VirtualMachineInstance that name other objects.
 const (
 	// HookSidecars lists containers that run beside the guest, as JSON (KubeVirt 1.9.0, pkg/hooks/hooks.go).

@@ -1,0 +1,65 @@
+package consistency
+
+import (
+	"slices"
+	"time"
+
+	"velero-plugin-for-kubevirt/pkg/kubevirt"
+	"velero-plugin-for-kubevirt/pkg/object"
+)
+
+// Stamp writes a verdict into the annotations of a backed-up VM, instead of the one that is there from an earlier backup. What
+// was asked for under the same key moves to its other one. Window is how long the guest had to stay frozen.
+func Stamp(vm map[string]any, verdict Verdict, window time.Duration) error {
+	policy := Policy(vm)
+	Clear(vm)
+	values := map[string]string{kubevirt.Consistency: string(verdict.Level)}
+	if policy != "" {
+		values[kubevirt.ConsistencyPolicy] = policy
+	}
+	if !verdict.Good() {
+		values[kubevirt.ConsistencyReason] = string(verdict.Reason())
+		values[kubevirt.ConsistencyMessage] = verdict.Message()
+	}
+	if window > 0 {
+		values[kubevirt.FreezeWindow] = window.Round(100 * time.Millisecond).String()
+	}
+	for key, value := range values {
+		if _, err := object.SetAnnotation(vm, key, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Clear removes a verdict, and nothing that was asked for.
+func Clear(vm map[string]any) {
+	if isLevel(object.Annotation(vm, kubevirt.Consistency)) {
+		object.DeleteAnnotation(vm, kubevirt.Consistency)
+	}
+	for _, key := range []string{kubevirt.ConsistencyReason, kubevirt.ConsistencyMessage, kubevirt.FreezeWindow} {
+		object.DeleteAnnotation(vm, key)
+	}
+}
+
+// Policy returns what is asked for on a VM, "" when nothing is. On a restored VM the key that it is asked for with holds the
+// verdict; then it is asked for with another one.
+func Policy(vm map[string]any) string {
+	if policy := object.Annotation(vm, kubevirt.Consistency); policy != "" && !isLevel(policy) {
+		return policy
+	}
+	return object.Annotation(vm, kubevirt.ConsistencyPolicy)
+}
+
+// Stamped returns the verdict that a backed-up VM carries: its level, and what speaks against it. Level is "" when it has none.
+func Stamped(vm map[string]any) (Level, string) {
+	level := object.Annotation(vm, kubevirt.Consistency)
+	if !isLevel(level) {
+		return "", ""
+	}
+	return Level(level), object.Annotation(vm, kubevirt.ConsistencyMessage)
+}
+
+func isLevel(value string) bool {
+	return slices.Contains([]Level{Offline, Filesystem, Crash}, Level(value))
+}
