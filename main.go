@@ -18,7 +18,6 @@ import (
 	"velero-plugin-for-kubevirt/pkg/actions"
 	"velero-plugin-for-kubevirt/pkg/cli"
 	"velero-plugin-for-kubevirt/pkg/cluster"
-	"velero-plugin-for-kubevirt/pkg/graph"
 )
 
 // version is set by the build: -ldflags "-X main.version=…".
@@ -40,32 +39,34 @@ func serve() {
 	kubeconfig := flags.String("kubeconfig", "", "")
 	kubecontext := flags.String("kubecontext", "", "")
 	server := framework.NewServer().BindFlags(flags)
-	live := sync.OnceValues(func() (graph.Reader, error) {
+	live := sync.OnceValues(func() (actions.Reader, error) {
 		config, err := restConfig(*kubeconfig, *kubecontext)
 		if err != nil {
 			return nil, err
 		}
 		return cluster.NewLive(config)
 	})
+	witness := actions.NewWitness()
 
 	server.
-		RegisterBackupItemAction("velero-plugin-for-kubevirt/backup", reads(live, actions.NewBackup)).
-		RegisterBackupItemAction("velero-plugin-for-kubevirt/backup-pods", reads(live, actions.NewPodBackup)).
-		RegisterItemBlockAction("velero-plugin-for-kubevirt/itemblock", reads(live, actions.NewItemBlock)).
-		RegisterItemBlockAction("velero-plugin-for-kubevirt/itemblock-pods", reads(live, actions.NewPodItemBlock)).
+		RegisterBackupItemAction("velero-plugin-for-kubevirt/backup", reads(live, witness, actions.NewBackup)).
+		RegisterBackupItemAction("velero-plugin-for-kubevirt/backup-pods", reads(live, witness, actions.NewPodBackup)).
+		RegisterBackupItemAction("velero-plugin-for-kubevirt/consistency", reads(live, witness, actions.NewConsistency)).
+		RegisterItemBlockAction("velero-plugin-for-kubevirt/itemblock", reads(live, witness, actions.NewItemBlock)).
+		RegisterItemBlockAction("velero-plugin-for-kubevirt/itemblock-pods", reads(live, witness, actions.NewPodItemBlock)).
 		RegisterRestoreItemAction("velero-plugin-for-kubevirt/restore", alone(actions.NewRestore)).
 		RegisterRestoreItemAction("velero-plugin-for-kubevirt/restore-pods", alone(actions.NewPodRestore)).
 		Serve()
 }
 
-// reads makes an initializer for an action that reads the cluster; all of them share one reader.
-func reads[Action any](live func() (graph.Reader, error), newAction func(graph.Reader, logrus.FieldLogger) Action) common.HandlerInitializer {
+// reads makes an initializer for an action that reads the cluster; all of them share one reader and one witness.
+func reads[Action any](live func() (actions.Reader, error), witness *actions.Witness, newAction func(actions.Reader, *actions.Witness, logrus.FieldLogger) Action) common.HandlerInitializer {
 	return func(log logrus.FieldLogger) (any, error) {
 		reader, err := live()
 		if err != nil {
 			return nil, err
 		}
-		return newAction(reader, log), nil
+		return newAction(reader, witness, log), nil
 	}
 }
 

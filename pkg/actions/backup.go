@@ -11,6 +11,7 @@ import (
 
 	"velero-plugin-for-kubevirt/pkg/graph"
 	"velero-plugin-for-kubevirt/pkg/kubevirt"
+	"velero-plugin-for-kubevirt/pkg/object"
 	"velero-plugin-for-kubevirt/pkg/rules"
 )
 
@@ -18,18 +19,19 @@ import (
 type Backup struct {
 	selector velero.ResourceSelector
 	reader   graph.Reader
+	witness  *Witness
 	log      logrus.FieldLogger
 	noted    sync.Map // the absent neighbours that the log has; a VM and its VMI name the same
 }
 
 // NewBackup returns the action for everything of KubeVirt and CDI that refers to other objects, but pods.
-func NewBackup(reader graph.Reader, log logrus.FieldLogger) *Backup {
-	return &Backup{selector: handled, reader: reader, log: log}
+func NewBackup(reader Reader, witness *Witness, log logrus.FieldLogger) *Backup {
+	return &Backup{selector: handled, reader: reader, witness: witness, log: log}
 }
 
 // NewPodBackup returns the action for virt-launcher and hotplug pods.
-func NewPodBackup(reader graph.Reader, log logrus.FieldLogger) *Backup {
-	return &Backup{selector: kubevirtPods, reader: reader, log: log}
+func NewPodBackup(reader Reader, witness *Witness, log logrus.FieldLogger) *Backup {
+	return &Backup{selector: kubevirtPods, reader: reader, witness: witness, log: log}
 }
 
 // AppliesTo tells Velero which items to call Execute for.
@@ -42,6 +44,9 @@ func (b *Backup) Execute(u runtime.Unstructured, backup *velerov1.Backup) (runti
 	if err != nil {
 		return nil, nil, err
 	}
+	if snapshot := snapshotOf(item, backup); snapshot != "" {
+		b.witness.hasSnapshot(item.ID, snapshot)
+	}
 	neighbours, err := graph.Neighbours(context.Background(), item.GroupResource, item.obj, b.reader)
 	if err != nil {
 		return nil, nil, item.failed("finding what to back up with", err)
@@ -52,12 +57,22 @@ func (b *Backup) Execute(u runtime.Unstructured, backup *velerov1.Backup) (runti
 			wanted = append(wanted, neighbour.ID)
 		}
 	}
+	b.witness.brings(item.ID, wanted)
 	applied, err := rules.Run(item.GroupResource, item.obj, rules.Input{Phase: rules.Backup, Original: item.obj, AdditionalItems: wanted})
 	if err != nil {
 		return nil, nil, item.failed("backing up", err)
 	}
 	logApplied(b.log, item, applied)
 	return u, toVelero(wanted), nil
+}
+
+// snapshotOf returns the name of the VolumeSnapshot that Velero's CSI action has just taken of a PVC, "" when it took none. A
+// restored PVC may carry the name of an older one (Velero 1.18.1, pkg/backup/actions/csi/pvc_action.go).
+func snapshotOf(item item, backup *velerov1.Backup) string {
+	if item.GroupResource != kubevirt.PersistentVolumeClaims || object.Label(item.obj, velerov1.BackupNameLabel) != backup.Name {
+		return ""
+	}
+	return object.Annotation(item.obj, velerov1.VolumeSnapshotLabel)
 }
 
 // present drops neighbours that are known not to exist, and says so when the item cannot do without them.

@@ -7,11 +7,15 @@ import (
 	"github.com/sirupsen/logrus"
 	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
 	"github.com/vmware-tanzu/velero/pkg/plugin/velero"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	virtv1 "kubevirt.io/api/core/v1"
 
+	"velero-plugin-for-kubevirt/pkg/consistency"
 	"velero-plugin-for-kubevirt/pkg/graph"
 	"velero-plugin-for-kubevirt/pkg/kubevirt"
+	"velero-plugin-for-kubevirt/pkg/object"
 )
 
 // blockMembers are the kinds that make up a VM's ItemBlock: its pods, whose hooks freeze and thaw the guest, and all that
@@ -29,19 +33,20 @@ var blockMembers = []schema.GroupResource{
 // pkg/backup/backup.go, backupItemBlock). Velero asks for the related items of related items by itself.
 type ItemBlock struct {
 	selector velero.ResourceSelector
-	reader   graph.Reader
+	reader   Reader
+	witness  *Witness
 	log      logrus.FieldLogger
 }
 
 // NewItemBlock returns the action for VirtualMachines and VirtualMachineInstances.
-func NewItemBlock(reader graph.Reader, log logrus.FieldLogger) *ItemBlock {
+func NewItemBlock(reader Reader, witness *Witness, log logrus.FieldLogger) *ItemBlock {
 	selector := resources(kubevirt.VirtualMachines, kubevirt.VirtualMachineInstances)
-	return &ItemBlock{selector: selector, reader: reader, log: log}
+	return &ItemBlock{selector: selector, reader: reader, witness: witness, log: log}
 }
 
 // NewPodItemBlock returns the action for virt-launcher and hotplug pods.
-func NewPodItemBlock(reader graph.Reader, log logrus.FieldLogger) *ItemBlock {
-	return &ItemBlock{selector: kubevirtPods, reader: reader, log: log}
+func NewPodItemBlock(reader Reader, witness *Witness, log logrus.FieldLogger) *ItemBlock {
+	return &ItemBlock{selector: kubevirtPods, reader: reader, witness: witness, log: log}
 }
 
 // Name is required by Velero and never called (Velero 1.18.1, pkg/plugin/velero/itemblockaction/v1).
@@ -51,10 +56,16 @@ func (b *ItemBlock) Name() string { return "" }
 func (b *ItemBlock) AppliesTo() (velero.ResourceSelector, error) { return b.selector, nil }
 
 // GetRelatedItems returns the members of the item's block that it refers to.
-func (b *ItemBlock) GetRelatedItems(u runtime.Unstructured, _ *velerov1.Backup) ([]velero.ResourceIdentifier, error) {
+func (b *ItemBlock) GetRelatedItems(u runtime.Unstructured, backup *velerov1.Backup) ([]velero.ResourceIdentifier, error) {
 	item, err := newItem(u.UnstructuredContent())
 	if err != nil {
 		return nil, err
+	}
+	b.witness.isAsked(item.ID)
+	if item.GroupResource == kubevirt.Pods && takesSnapshots(backup) {
+		if err := b.watch(context.Background(), item); err != nil {
+			return nil, item.failed("finding the ItemBlock of", err)
+		}
 	}
 	neighbours, err := graph.Neighbours(context.Background(), item.GroupResource, item.obj, b.reader)
 	if err != nil {
@@ -67,4 +78,36 @@ func (b *ItemBlock) GetRelatedItems(u runtime.Unstructured, _ *velerov1.Backup) 
 		}
 	}
 	return toVelero(members), nil
+}
+
+// watch notes that a launcher pod joins the ItemBlock, and what its guest is like now, before the hooks.
+func (b *ItemBlock) watch(ctx context.Context, item item) error {
+	pod, err := as[corev1.Pod](item.obj)
+	if err != nil {
+		return err
+	}
+	owner := object.Owner(item.obj)
+	if owner == nil || owner.Kind != "VirtualMachineInstance" || pod.Status.Phase != corev1.PodRunning {
+		return nil // it holds hotplugged disks, or its guest has ended: it has no guest to freeze
+	}
+	instance := kubevirt.ID{GroupResource: kubevirt.VirtualMachineInstances, Namespace: item.Namespace, Name: owner.Name}
+	if !b.witness.joins(instance, pod) {
+		return nil
+	}
+	vmi, err := now[virtv1.VirtualMachineInstance](ctx, b.reader, instance)
+	if err != nil || vmi == nil {
+		b.witness.looksLike(instance, vmi, nil, err)
+		return nil
+	}
+	if !consistency.HasAgent(vmi) {
+		b.witness.looksLike(instance, vmi, nil, nil)
+		return nil
+	}
+	var agent *virtv1.VirtualMachineInstanceGuestAgentInfo
+	info, err := b.reader.GuestInfo(ctx, instance.Namespace, instance.Name)
+	if err == nil {
+		agent, err = as[virtv1.VirtualMachineInstanceGuestAgentInfo](info)
+	}
+	b.witness.looksLike(instance, vmi, agent, err)
+	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"github.com/vmware-tanzu/velero/pkg/plugin/velero"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"velero-plugin-for-kubevirt/pkg/consistency"
 	"velero-plugin-for-kubevirt/pkg/graph"
 	"velero-plugin-for-kubevirt/pkg/kubevirt"
 	"velero-plugin-for-kubevirt/pkg/object"
@@ -50,6 +51,7 @@ func (r *Restore) Execute(input *velero.RestoreItemActionExecuteInput) (*velero.
 		return nil, item.failed("restoring", err)
 	}
 	logApplied(r.log, item, applied)
+	r.logConsistency(item)
 	output := velero.NewRestoreItemActionExecuteOutput(input.Item)
 	if n := len(applied); n > 0 && applied[n-1].LeaveOut != "" {
 		return output.WithoutRestore(), nil
@@ -60,6 +62,23 @@ func (r *Restore) Execute(input *velero.RestoreItemActionExecuteInput) (*velero.
 	}
 	output.AdditionalItems = toVelero(ids)
 	return output, nil
+}
+
+// logConsistency repeats what the backup says of a VM's disks, which is what the restored VM begins with.
+func (r *Restore) logConsistency(item item) {
+	level, message := consistency.Stamped(item.obj)
+	if level == "" {
+		return
+	}
+	log := r.log.WithFields(logrus.Fields{
+		"item": item.String(), "namespace": item.Namespace, "resource": item.GroupResource.String(), "name": item.Name,
+		"consistency": string(level),
+	})
+	if level == consistency.Crash {
+		log.WithField("error", message).Warn("the disks of the VM were only crash-consistent when they were backed up")
+		return
+	}
+	log.Info("the disks of the VM were consistent when they were backed up")
 }
 
 // inBackup returns the neighbours of a backed-up item that are in the backup: those it lists, or, in a backup made without

@@ -3,6 +3,7 @@ package cluster
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"sync"
 
@@ -16,6 +17,7 @@ import (
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/restmapper"
+	virtv1 "kubevirt.io/api/core/v1"
 
 	"velero-plugin-for-kubevirt/pkg/graph"
 	"velero-plugin-for-kubevirt/pkg/kubevirt"
@@ -29,6 +31,8 @@ const pageSize = 500
 type Live struct {
 	lists   metadata.Interface
 	objects dynamic.Interface
+	raw     rest.Interface
+	config  *rest.Config
 	mapper  meta.RESTMapper // knows in which version a resource is served
 
 	mu   sync.Mutex
@@ -50,7 +54,7 @@ func NewLive(config *rest.Config) (*Live, error) {
 		return nil, fmt.Errorf("making a client for %s: %w", config.Host, err)
 	}
 	mapper := restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(discoverer))
-	return &Live{lists: lists, objects: objects, mapper: mapper, kept: map[any]any{}}, nil
+	return &Live{lists: lists, objects: objects, raw: discoverer.RESTClient(), config: config, mapper: mapper, kept: map[any]any{}}, nil
 }
 
 // List returns the metadata of the objects that query selects. A resource that the cluster does not have is an empty list;
@@ -70,6 +74,29 @@ func (l *Live) Get(ctx context.Context, id kubevirt.ID) (map[string]any, error) 
 		return nil, fmt.Errorf("reading %s: %w", id, err)
 	}
 	return obj, nil
+}
+
+// Now returns the whole object as it is now, nil when there is none. The answer is not kept.
+func (l *Live) Now(ctx context.Context, id kubevirt.ID) (map[string]any, error) {
+	obj, err := l.get(ctx, id)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", id, err)
+	}
+	return obj, nil
+}
+
+// GuestInfo returns what the guest agent of a VirtualMachineInstance says of itself. KubeVirt answers without apiVersion and kind
+// (KubeVirt 1.8.4, subresource guestosinfo), which a dynamic client does not read.
+func (l *Live) GuestInfo(ctx context.Context, namespace, name string) (map[string]any, error) {
+	var info map[string]any
+	answer, err := l.raw.Get().AbsPath("apis", virtv1.SubresourceGroupName, "v1", "namespaces", namespace, "virtualmachineinstances", name, "guestosinfo").DoRaw(ctx)
+	if err == nil {
+		err = json.Unmarshal(answer, &info)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("asking the guest agent of VirtualMachineInstance %s/%s: %w", namespace, name, err)
+	}
+	return info, nil
 }
 
 // An answer is locked while it is being fetched, so that parallel askers wait for one request instead of each making it.

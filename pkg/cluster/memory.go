@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -53,4 +54,29 @@ func (m Memory) Get(_ context.Context, id kubevirt.ID) (map[string]any, error) {
 		}
 	}
 	return nil, nil
+}
+
+// Now returns the whole object, nil when there is none.
+func (m Memory) Now(ctx context.Context, id kubevirt.ID) (map[string]any, error) {
+	return m.Get(ctx, id)
+}
+
+// GuestInfo returns the object of kind VirtualMachineInstanceGuestAgentInfo with the instance's name.
+func (m Memory) GuestInfo(ctx context.Context, namespace, name string) (map[string]any, error) {
+	info, err := m.Get(ctx, kubevirt.ID{GroupResource: kubevirt.GuestAgentInfos, Namespace: namespace, Name: name})
+	if err == nil && info == nil {
+		err = fmt.Errorf("the guest agent of VirtualMachineInstance %s/%s does not answer", namespace, name)
+	}
+	return info, err
+}
+
+// Exec answers virsh, when it asks a guest agent for its freeze status, with what is in the object that GuestInfo returns.
+func (m Memory) Exec(_ context.Context, pod kubevirt.ID, _ string, command []string) (string, error) {
+	for _, info := range m[kubevirt.GuestAgentInfos] {
+		status, _, _ := unstructured.NestedString(info.Object, "fsFreezeStatus")
+		if status != "" && slices.Contains(command, info.GetNamespace()+"_"+info.GetName()) {
+			return fmt.Sprintf(`{"return":%q}`, status), nil
+		}
+	}
+	return "", fmt.Errorf("running %q in %s: nobody answers", command, pod)
 }

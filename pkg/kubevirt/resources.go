@@ -60,7 +60,9 @@ var (
 	ResourceClaimTemplates       = schema.GroupResource{Group: "resource.k8s.io", Resource: "resourceclaimtemplates"}
 	VolumeSnapshots              = schema.GroupResource{Group: "snapshot.storage.k8s.io", Resource: "volumesnapshots"}
 	NetworkAttachmentDefinitions = schema.GroupResource{Group: "k8s.cni.cncf.io", Resource: "network-attachment-definitions"}
-	ImageStreams                 = schema.GroupResource{Group: "image.openshift.io", Resource: "imagestreams"}
+	// GuestAgentInfos are no objects: KubeVirt asks the guest agent when one is read.
+	GuestAgentInfos = schema.GroupResource{Group: core.GroupName, Resource: "virtualmachineinstanceguestagentinfos"}
+	ImageStreams    = schema.GroupResource{Group: "image.openshift.io", Resource: "imagestreams"}
 )
 
 // A kind is what an item calls itself: its API group and kind.

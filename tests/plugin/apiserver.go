@@ -3,8 +3,10 @@
 package plugin
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -13,11 +15,16 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	remotecommandconsts "k8s.io/apimachinery/pkg/util/remotecommand"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	"k8s.io/client-go/tools/remotecommand"
+	streaming "k8s.io/kubelet/pkg/cri/streaming/remotecommand"
 
 	"velero-plugin-for-kubevirt/pkg/cluster"
 	"velero-plugin-for-kubevirt/pkg/graph"
@@ -65,6 +72,10 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.requests = append(s.requests, r.URL.String())
 	s.mu.Unlock()
 	if s.discover(w, r.URL.Path) {
+		return
+	}
+	if strings.HasSuffix(r.URL.Path, "/exec") {
+		s.exec(w, r)
 		return
 	}
 	query, single, err := parse(r)
@@ -140,6 +151,28 @@ func (s *apiServer) sendObject(w http.ResponseWriter, r *http.Request, id kubevi
 	}
 }
 
+// exec runs a command in a pod, as far as objects in memory can.
+func (s *apiServer) exec(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Query().Get("stdout") != "true" {
+		fail(w, http.StatusBadRequest, "nobody listens to what the command prints")
+		return
+	}
+	options := &streaming.Options{Stdout: true, Stderr: true}
+	streaming.ServeExec(w, r, executor{s.objects}, r.URL.Path, "", "", r.URL.Query()["command"], options, time.Minute, time.Minute,
+		remotecommandconsts.SupportedStreamingProtocols)
+}
+
+type executor struct{ objects cluster.Memory }
+
+// ExecInContainer runs one command.
+func (e executor) ExecInContainer(ctx context.Context, pod string, _ types.UID, container string, command []string, _ io.Reader, stdout, _ io.WriteCloser, _ bool, _ <-chan remotecommand.TerminalSize, _ time.Duration) error {
+	answer, err := e.objects.Exec(ctx, kubevirt.ID{GroupResource: kubevirt.Pods, Name: pod}, container, command)
+	if err == nil {
+		_, err = io.WriteString(stdout, answer)
+	}
+	return err
+}
+
 // parse reads /api/v1/namespaces/NS/R and /apis/G/V/namespaces/NS/R, the same without a namespace, and each of them with
 // the name of a single object behind it.
 func parse(r *http.Request) (query graph.Query, name string, err error) {
@@ -159,6 +192,9 @@ func parse(r *http.Request) (query graph.Query, name string, err error) {
 	}
 	query.GroupResource = schema.GroupResource{Group: group, Resource: parts[0]}
 	switch {
+	case len(parts) == 3 && parts[2] == "guestosinfo":
+		query.GroupResource = kubevirt.GuestAgentInfos
+		return query, parts[1], nil
 	case len(parts) == 2:
 		return query, parts[1], nil
 	case len(parts) > 2:

@@ -22,6 +22,7 @@ import (
 	"github.com/vmware-tanzu/velero/pkg/plugin/clientmgmt/process"
 	"github.com/vmware-tanzu/velero/pkg/plugin/framework"
 	"github.com/vmware-tanzu/velero/pkg/plugin/velero"
+	biav2 "github.com/vmware-tanzu/velero/pkg/plugin/velero/backupitemaction/v2"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 
@@ -97,11 +98,14 @@ func (p *overGRPC) Call(request scenarios.Request, item, fromBackup *unstructure
 
 func (p *overGRPC) call(request scenarios.Request, item, fromBackup *unstructured.Unstructured, reply *scenarios.Reply) error {
 	switch request.Phase {
-	case "backup":
+	case "backup", "consistency":
 		all, err := p.GetBackupItemActionsV2()
 		if err != nil {
 			return err
 		}
+		all = slices.DeleteFunc(all, func(action biav2.BackupItemAction) bool {
+			return strings.HasSuffix(action.Name(), "/consistency") != (request.Phase == "consistency")
+		})
 		action, err := forItem(all, item)
 		if err != nil {
 			return err

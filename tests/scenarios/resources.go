@@ -33,6 +33,7 @@ var Resources = []Served{
 	{resource("image.openshift.io", "v1", "imagestreams"), "ImageStream", true},
 	{resource("kubevirt.io", "v1", "kubevirts"), "KubeVirt", true},
 	{resource("kubevirt.io", "v1", "virtualmachines"), "VirtualMachine", true},
+	{resource("kubevirt.io", "v1", "virtualmachineinstanceguestagentinfos"), "VirtualMachineInstanceGuestAgentInfo", true},
 	{resource("kubevirt.io", "v1", "virtualmachineinstances"), "VirtualMachineInstance", true},
 	{resource("kubevirt.io", "v1", "virtualmachineinstancereplicasets"), "VirtualMachineInstanceReplicaSet", true},
 	{resource("kubevirt.io", "v1", "virtualmachineinstancepresets"), "VirtualMachineInstancePreset", true},

@@ -71,6 +71,9 @@ func Run(t *testing.T, root string, start func(t *testing.T, objects []*unstruct
 	}
 }
 
+// freezeWindow is a time that is measured.
+const freezeWindow = "metadata.annotations[velero.kubevirt.io/freeze-window]"
+
 func answer(plugin Plugin, request Request, stored *unstructured.Unstructured) (Answer, *unstructured.Unstructured) {
 	before := stored.DeepCopy()
 	if request.Phase == "restore" {
@@ -83,6 +86,9 @@ func answer(plugin Plugin, request Request, stored *unstructured.Unstructured) (
 	got := Answer{LeftOut: reply.LeftOut}
 	if reply.Item != nil && !reply.LeftOut {
 		got.Changes = Compare(before.Object, reply.Item.Object)
+		if window, measured := got.Changes[freezeWindow]; measured && window.After != nil {
+			got.Changes[freezeWindow] = Change{Before: window.Before, After: "measured"}
+		}
 	}
 	for _, item := range reply.AdditionalItems {
 		got.AdditionalItems = append(got.AdditionalItems, fmt.Sprintf("%s %s/%s", item.GroupResource, item.Namespace, item.Name))
@@ -92,7 +98,11 @@ func answer(plugin Plugin, request Request, stored *unstructured.Unstructured) (
 			got.Rules = append(got.Rules, rule)
 		}
 		if entry.Level <= logrus.WarnLevel {
-			got.Warnings = append(got.Warnings, fmt.Sprintf("%s (%v)", entry.Message, entry.Data["neighbour"]))
+			about := entry.Data["neighbour"]
+			if about == nil {
+				about = entry.Data["error"]
+			}
+			got.Warnings = append(got.Warnings, fmt.Sprintf("%s (%v)", entry.Message, about))
 		}
 	}
 	return got, reply.Item

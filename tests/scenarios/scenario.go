@@ -19,7 +19,7 @@ import (
 // A Request is one call of Velero.
 type Request struct {
 	Name  string `json:"name"`
-	Phase string `json:"phase"` // backup, itemblock or restore
+	Phase string `json:"phase"` // backup, consistency, itemblock or restore
 	// The item: one of objects.yaml, or, to restore what was backed up, the item that the request From answered.
 	Kind      string         `json:"kind"`
 	Namespace string         `json:"namespace"`

@@ -19,12 +19,13 @@ func TestActions(t *testing.T) {
 	Run(t, ".", func(t *testing.T, objects []*unstructured.Unstructured) Plugin {
 		log, hook := logtest.NewNullLogger()
 		log.SetLevel(logrus.DebugLevel)
-		reader := cluster.FromObjects(objects)
+		reader, witness := cluster.FromObjects(objects), actions.NewWitness()
 		return &inProcess{
 			hook:   hook,
-			backup: actions.NewBackup(reader, log), podBackup: actions.NewPodBackup(reader, log),
-			block: actions.NewItemBlock(reader, log), podBlock: actions.NewPodItemBlock(reader, log),
-			restore: actions.NewRestore(log), podRestore: actions.NewPodRestore(log),
+			backup: actions.NewBackup(reader, witness, log), podBackup: actions.NewPodBackup(reader, witness, log),
+			block: actions.NewItemBlock(reader, witness, log), podBlock: actions.NewPodItemBlock(reader, witness, log),
+			consistency: actions.NewConsistency(reader, witness, log),
+			restore:     actions.NewRestore(log), podRestore: actions.NewPodRestore(log),
 		}
 	})
 }
@@ -34,6 +35,7 @@ type inProcess struct {
 	hook                *logtest.Hook
 	backup, podBackup   *actions.Backup
 	block, podBlock     *actions.ItemBlock
+	consistency         *actions.Consistency
 	restore, podRestore *actions.Restore
 }
 
@@ -49,6 +51,12 @@ func (p *inProcess) Call(request Request, item, fromBackup *unstructured.Unstruc
 	case "backup":
 		var updated runtime.Unstructured
 		updated, reply.AdditionalItems, err = backup.Execute(item, Backup(request))
+		if err == nil {
+			reply.Item = &unstructured.Unstructured{Object: updated.UnstructuredContent()}
+		}
+	case "consistency":
+		var updated runtime.Unstructured
+		updated, reply.AdditionalItems, err = p.consistency.Execute(item, Backup(request))
 		if err == nil {
 			reply.Item = &unstructured.Unstructured{Object: updated.UnstructuredContent()}
 		}

@@ -1,0 +1,98 @@
+package actions
+
+import (
+	"context"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
+	"github.com/vmware-tanzu/velero/pkg/plugin/velero"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"velero-plugin-for-kubevirt/pkg/consistency"
+	"velero-plugin-for-kubevirt/pkg/kubevirt"
+	"velero-plugin-for-kubevirt/pkg/object"
+	"velero-plugin-for-kubevirt/pkg/options"
+)
+
+// Consistency is a BackupItemAction: it writes into a backed-up VM how consistent its disks are. Its name must come after that
+// of Backup: Velero backs up all that Backup names, snapshots included, before it calls the next action on the same item, and
+// the hooks that thaw the guest only after that (Velero 1.18.1, pkg/backup/item_backupper.go, executeActions).
+type Consistency struct {
+	reader  Reader
+	witness *Witness
+	log     logrus.FieldLogger
+}
+
+// NewConsistency returns the action for VirtualMachines and VirtualMachineInstances.
+func NewConsistency(reader Reader, witness *Witness, log logrus.FieldLogger) *Consistency {
+	return &Consistency{reader: reader, witness: witness, log: log}
+}
+
+// AppliesTo tells Velero which items to call Execute for.
+func (c *Consistency) AppliesTo() (velero.ResourceSelector, error) {
+	return resources(kubevirt.VirtualMachines, kubevirt.VirtualMachineInstances), nil
+}
+
+// Execute returns the item with the verdict in its annotations, and logs it. A verdict never makes the item fail: a VM that
+// must be consistent and is not is an error in the log, which makes the backup PartiallyFailed, and is in the backup.
+func (c *Consistency) Execute(u runtime.Unstructured, backup *velerov1.Backup) (runtime.Unstructured, []velero.ResourceIdentifier, error) {
+	item, err := newItem(u.UnstructuredContent())
+	if err != nil {
+		return nil, nil, err
+	}
+	if owner := object.Owner(item.obj); owner != nil && owner.Kind == "VirtualMachine" {
+		return u, nil, nil // the verdict is on the VM
+	}
+	required, err := required(item, backup)
+	if err != nil {
+		c.log.WithField("item", item.String()).WithError(err).Error("what is asked for the consistency of the VM is not understood")
+	}
+	facts := c.facts(context.Background(), item, backup)
+	verdict := consistency.Judge(facts)
+	if err := consistency.Stamp(item.obj, verdict, facts.Window); err != nil {
+		return nil, nil, item.failed("backing up", err)
+	}
+	c.report(item, verdict, facts.Window, required)
+	return u, nil, nil
+}
+
+// required tells whether a VM at less than the best level is an error.
+func required(item item, backup *velerov1.Backup) (bool, error) {
+	vm := options.Source{Place: options.OnVM, Name: item.Namespace + "/" + item.Name}
+	if policy := consistency.Policy(item.obj); policy != "" {
+		vm.Annotations = map[string]string{options.Consistency.Key: policy}
+	}
+	value, err := options.Consistency.Value(vm, ofBackup(backup))
+	return value == options.Required, err
+}
+
+func ofBackup(backup *velerov1.Backup) options.Source {
+	return options.Source{Place: options.OnBackup, Name: backup.Namespace + "/" + backup.Name, Labels: backup.Labels, Annotations: backup.Annotations}
+}
+
+// report logs the verdict. Velero shows of a warning or error its namespace, resource, name, message and error.
+func (c *Consistency) report(item item, verdict consistency.Verdict, window time.Duration, required bool) {
+	log := c.log.WithFields(logrus.Fields{
+		"item": item.String(), "namespace": item.Namespace, "resource": item.GroupResource.String(), "name": item.Name,
+		"consistency": string(verdict.Level),
+	})
+	if verdict.Level == consistency.Filesystem {
+		log = log.WithField("window", window.Round(100*time.Millisecond).String())
+	}
+	if !verdict.Good() {
+		log = log.WithField("error", verdict.Message())
+	}
+	switch {
+	case verdict.Good():
+		log.Info("the disks of the VM are consistent")
+	case required:
+		log.Error("the disks of the VM are not as consistent as required")
+	case verdict.Reason() == consistency.SnapshotDisabled:
+		log.Info("the disks of the VM are not in the backup")
+	case verdict.Level == consistency.Offline:
+		log.Warn("disks of the stopped VM are not in the backup")
+	default:
+		log.Warn("the disks of the running VM are only crash-consistent")
+	}
+}

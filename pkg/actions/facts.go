@@ -1,0 +1,181 @@
+package actions
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
+	"github.com/vmware-tanzu/velero/pkg/util/boolptr"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	virtv1 "kubevirt.io/api/core/v1"
+
+	"velero-plugin-for-kubevirt/pkg/consistency"
+	"velero-plugin-for-kubevirt/pkg/graph"
+	"velero-plugin-for-kubevirt/pkg/kubevirt"
+)
+
+// A Reader reads the cluster: what may be as old as the backup, and what is so now.
+type Reader interface {
+	graph.Reader
+	// Now returns the whole object as it is now, nil when there is none.
+	Now(ctx context.Context, id kubevirt.ID) (map[string]any, error)
+	// GuestInfo returns what the guest agent of a VirtualMachineInstance says of itself.
+	GuestInfo(ctx context.Context, namespace, name string) (map[string]any, error)
+	// Exec runs a command in a container of a pod and returns what it printed; a command that fails is an error.
+	Exec(ctx context.Context, pod kubevirt.ID, container string, command []string) (string, error)
+}
+
+// facts gathers what was seen of a VM, or of an instance of its own.
+func (c *Consistency) facts(ctx context.Context, item item, backup *velerov1.Backup) consistency.Facts {
+	instance := kubevirt.ID{GroupResource: kubevirt.VirtualMachineInstances, Namespace: item.Namespace, Name: item.Name}
+	if !takesSnapshots(backup) {
+		return c.withoutSnapshots(ctx, instance)
+	}
+	claims, own, err := c.claims(ctx, item, instance)
+	if err != nil {
+		return consistency.Facts{Snapshots: true, Unseen: []error{err}}
+	}
+	seen := c.witness.account(item.ID, instance, claims, own)
+	facts := consistency.Facts{Snapshots: true, Joined: seen.asked, Before: seen.before, Agent: seen.agent}
+	read := func(err error) {
+		if err != nil {
+			facts.Unseen = append(facts.Unseen, err)
+		}
+	}
+	read(seen.unseen)
+	facts.After, err = now[virtv1.VirtualMachineInstance](ctx, c.reader, instance)
+	read(err)
+	if facts.After != nil && item.GroupResource == kubevirt.VirtualMachines {
+		facts.Machine, err = now[virtv1.VirtualMachine](ctx, c.reader, item.ID)
+		read(err)
+	}
+	for _, launcher := range seen.launchers {
+		after, err := now[corev1.Pod](ctx, c.reader, idOf(launcher))
+		read(err)
+		facts.Launchers = append(facts.Launchers, consistency.Launcher{Before: launcher, After: after})
+	}
+	if facts.MayBeFrozen() {
+		facts.Frozen, facts.NotAsked = c.isFrozen(ctx, instance, idOf(facts.Launchers[0].Before))
+	}
+	for _, disk := range seen.disks {
+		disk.Files = !disk.Snapshotted && copiesFiles(seen.launchers, disk.Name, backup)
+		facts.Disks = append(facts.Disks, disk)
+	}
+	if facts.Before != nil && seen.first != "" {
+		facts.Window, err = c.since(ctx, item.Namespace, seen)
+		read(err)
+	}
+	return facts
+}
+
+// isFrozen asks the guest whether it is frozen.
+func (c *Consistency) isFrozen(ctx context.Context, instance, launcher kubevirt.ID) (bool, error) {
+	answer, err := c.reader.Exec(ctx, launcher, "compute", consistency.AskGuest(instance.Namespace, instance.Name))
+	if err != nil {
+		return false, err
+	}
+	return consistency.SaysFrozen(answer)
+}
+
+// takesSnapshots tells whether the backup takes snapshots of disks.
+func takesSnapshots(backup *velerov1.Backup) bool {
+	return !boolptr.IsSetToFalse(backup.Spec.SnapshotVolumes)
+}
+
+// withoutSnapshots only asks whether the VM runs.
+func (c *Consistency) withoutSnapshots(ctx context.Context, instance kubevirt.ID) consistency.Facts {
+	var facts consistency.Facts
+	vmis, err := c.reader.List(ctx, graph.Query{GroupResource: instance.GroupResource, Namespace: instance.Namespace})
+	for i := range vmis {
+		if vmis[i].Name == instance.Name {
+			facts.After = &virtv1.VirtualMachineInstance{}
+		}
+	}
+	if err != nil {
+		facts.Unseen = []error{err}
+	}
+	return facts
+}
+
+// claims returns the PVCs of a VM and of its instance, which alone may name hotplugged ones, and all that the two bring.
+func (c *Consistency) claims(ctx context.Context, item item, instance kubevirt.ID) ([]kubevirt.ID, map[kubevirt.ID]bool, error) {
+	neighbours, err := graph.Neighbours(ctx, item.GroupResource, item.obj, c.reader)
+	if err != nil {
+		return nil, nil, err
+	}
+	vmi, err := c.reader.Get(ctx, instance)
+	if err != nil {
+		return nil, nil, err
+	}
+	if vmi != nil && item.ID != instance {
+		more, err := graph.Neighbours(ctx, instance.GroupResource, vmi, c.reader)
+		if err != nil {
+			return nil, nil, err
+		}
+		neighbours = append(neighbours, more...)
+	}
+	own := map[kubevirt.ID]bool{item.ID: true, instance: true}
+	var claims []kubevirt.ID
+	for _, neighbour := range neighbours {
+		if !own[neighbour.ID] && neighbour.GroupResource == kubevirt.PersistentVolumeClaims && !neighbour.Absent {
+			claims = append(claims, neighbour.ID)
+		}
+		own[neighbour.ID] = true
+	}
+	return claims, own, nil
+}
+
+// since returns how long it is since the first snapshot of a VM was asked for. Without that snapshot – a data mover removes it
+// when it has the data – it is the time since the VM joined its ItemBlock, which is longer.
+func (c *Consistency) since(ctx context.Context, namespace string, seen account) (time.Duration, error) {
+	snapshot, err := c.reader.Now(ctx, kubevirt.ID{GroupResource: kubevirt.VolumeSnapshots, Namespace: namespace, Name: seen.first})
+	if err != nil {
+		return 0, err
+	}
+	begin := seen.joined
+	if snapshot != nil {
+		begin = (&unstructured.Unstructured{Object: snapshot}).GetCreationTimestamp().Time
+	}
+	return time.Since(begin), nil
+}
+
+// copiesFiles tells whether Velero copies the files of a claim from one of these pods (Velero 1.18.1,
+// pkg/util/podvolume/pod_volume.go).
+func copiesFiles(launchers []*corev1.Pod, claim string, backup *velerov1.Backup) bool {
+	all := boolptr.IsSetToTrue(backup.Spec.DefaultVolumesToFsBackup)
+	list := velerov1.VolumesToBackupAnnotation
+	if all {
+		list = velerov1.VolumesToExcludeAnnotation
+	}
+	for _, launcher := range launchers {
+		for _, volume := range launcher.Spec.Volumes {
+			if volume.PersistentVolumeClaim != nil && volume.PersistentVolumeClaim.ClaimName == claim {
+				return all != slices.Contains(strings.Split(launcher.Annotations[list], ","), volume.Name)
+			}
+		}
+	}
+	return false
+}
+
+// now reads an object as it is now, as a type; nil when there is none.
+func now[T any](ctx context.Context, reader Reader, id kubevirt.ID) (*T, error) {
+	obj, err := reader.Now(ctx, id)
+	if err != nil || obj == nil {
+		return nil, err
+	}
+	return as[T](obj)
+}
+
+// as reads an object as a type.
+func as[T any](obj map[string]any) (*T, error) {
+	var typed T
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(obj, &typed); err != nil {
+		return nil, fmt.Errorf("reading a %T: %w", typed, err)
+	}
+	return &typed, nil
+}

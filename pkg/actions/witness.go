@@ -1,0 +1,141 @@
+package actions
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	virtv1 "kubevirt.io/api/core/v1"
+
+	"velero-plugin-for-kubevirt/pkg/consistency"
+	"velero-plugin-for-kubevirt/pkg/kubevirt"
+)
+
+// A Witness remembers which calls Velero made in one backup. What it has not seen did not happen: a plugin process that
+// Velero had to start again has forgotten everything, and claims nothing.
+type Witness struct {
+	mu        sync.Mutex
+	asked     map[kubevirt.ID]bool // the members of ItemBlocks
+	instances map[kubevirt.ID]*seenInstance
+	snapshots map[kubevirt.ID]seenSnapshot // by PVC
+	brought   map[kubevirt.ID][]bringing   // by PVC
+}
+
+// A seenInstance is a VirtualMachineInstance of which launcher pods joined an ItemBlock, as it was then.
+type seenInstance struct {
+	vmi       *virtv1.VirtualMachineInstance
+	agent     *virtv1.VirtualMachineInstanceGuestAgentInfo
+	unseen    error
+	joined    time.Time
+	launchers []*corev1.Pod
+}
+
+// A seenSnapshot is one that Velero had taken when it called the backup action for its PVC.
+type seenSnapshot struct {
+	name string
+	at   time.Time
+}
+
+// A bringing is that an item brought a PVC into the backup. Velero backs the PVC up at once, in that item's ItemBlock.
+type bringing struct {
+	by kubevirt.ID
+	at time.Time
+}
+
+// NewWitness returns one that has seen nothing.
+func NewWitness() *Witness {
+	return &Witness{asked: map[kubevirt.ID]bool{}, instances: map[kubevirt.ID]*seenInstance{}, snapshots: map[kubevirt.ID]seenSnapshot{}, brought: map[kubevirt.ID][]bringing{}}
+}
+
+// isAsked notes that an item is in an ItemBlock.
+func (w *Witness) isAsked(id kubevirt.ID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.asked[id] = true
+}
+
+// joins notes that a launcher pod joins an ItemBlock. It tells whether it is the first of its instance.
+func (w *Witness) joins(instance kubevirt.ID, pod *corev1.Pod) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	seen, known := w.instances[instance]
+	if !known {
+		seen = &seenInstance{joined: time.Now()}
+		w.instances[instance] = seen
+	}
+	seen.launchers = append(seen.launchers, pod)
+	return !known
+}
+
+// looksLike notes what an instance was before the hooks.
+func (w *Witness) looksLike(instance kubevirt.ID, vmi *virtv1.VirtualMachineInstance, agent *virtv1.VirtualMachineInstanceGuestAgentInfo, unseen error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	seen := w.instances[instance]
+	seen.vmi, seen.agent, seen.unseen = vmi, agent, unseen
+}
+
+// hasSnapshot notes that Velero has taken a snapshot of a PVC for which it calls the backup action now.
+func (w *Witness) hasSnapshot(pvc kubevirt.ID, name string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.snapshots[pvc] = seenSnapshot{name: name, at: time.Now()}
+}
+
+// brings notes what an item brings into the backup.
+func (w *Witness) brings(item kubevirt.ID, wanted []kubevirt.ID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, id := range wanted {
+		if id.GroupResource == kubevirt.PersistentVolumeClaims {
+			w.brought[id] = append(w.brought[id], bringing{by: item, at: time.Now()})
+		}
+	}
+}
+
+// machineParts are what is always in the ItemBlock of its VM.
+var machineParts = []schema.GroupResource{kubevirt.VirtualMachines, kubevirt.VirtualMachineInstances, kubevirt.Pods}
+
+func idOf(pod *corev1.Pod) kubevirt.ID {
+	return kubevirt.ID{GroupResource: kubevirt.Pods, Namespace: pod.Namespace, Name: pod.Name}
+}
+
+// An account is what was seen of one VM.
+type account struct {
+	asked     bool // whether it is in an ItemBlock
+	before    *virtv1.VirtualMachineInstance
+	agent     *virtv1.VirtualMachineInstanceGuestAgentInfo
+	unseen    error
+	joined    time.Time
+	launchers []*corev1.Pod
+	disks     []consistency.Disk
+	first     string // snapshot
+}
+
+// account tells what was seen of an instance and its claims. own are the objects that belong to it.
+func (w *Witness) account(machine, instance kubevirt.ID, claims []kubevirt.ID, own map[kubevirt.ID]bool) account {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var a account
+	if seen := w.instances[instance]; seen != nil {
+		a = account{before: seen.vmi, agent: seen.agent, unseen: seen.unseen, joined: seen.joined, launchers: slices.Clone(seen.launchers)}
+	}
+	a.asked = w.asked[machine]
+	var first time.Time
+	for _, claim := range claims {
+		snapshot, taken := w.snapshots[claim]
+		disk := consistency.Disk{Name: claim.Name, Snapshotted: taken, Outside: snapshot.at.Before(a.joined)}
+		for _, brought := range w.brought[claim] {
+			// Whatever leads to a VM is in its ItemBlock; the rest may be in another one.
+			strange := !own[brought.by] && !slices.Contains(machineParts, brought.by.GroupResource)
+			disk.Outside = disk.Outside || (strange && brought.at.Before(snapshot.at))
+		}
+		if taken && (a.first == "" || snapshot.at.Before(first)) {
+			a.first, first = snapshot.name, snapshot.at
+		}
+		a.disks = append(a.disks, disk)
+	}
+	return a
+}
