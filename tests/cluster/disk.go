@@ -32,6 +32,11 @@ func (c *Cluster) Bytes(ctx context.Context, namespace, claim string) (string, e
 	return path, nil
 }
 
+// SnapshotBytes returns the path of the file that holds the bytes of a CSI snapshot, by its handle.
+func (c *Cluster) SnapshotBytes(handle string) string {
+	return c.path("csi", "snapshots", handle, "disk.img")
+}
+
 // ReadText returns the text that the bytes of a claim's volume begin with, up to the first zero.
 func (c *Cluster) ReadText(ctx context.Context, namespace, claim string) (string, error) {
 	path, err := c.Bytes(ctx, namespace, claim)

@@ -20,7 +20,9 @@ import (
 const (
 	// FreezeErrorAnnotation makes freezing fail with this text.
 	FreezeErrorAnnotation = "fake.guest/freeze-error"
-	// AgentAnnotation with the value "false" means that no guest agent runs: freezing succeeds and does nothing.
+	// AgentAnnotation with the value "false" means that no guest agent runs: freezing succeeds and does nothing. With the value
+	// "no-fsfreeze" one runs that does not offer the fsfreeze commands: freezing fails. With the value "windows" the guest is
+	// Windows, which thaws by itself after 10 s.
 	AgentAnnotation = "fake.guest/agent"
 	// HoldAnnotation with the value "true" keeps the guest from booting. Only KubeVirt's processes notice.
 	HoldAnnotation = "fake.guest/hold"

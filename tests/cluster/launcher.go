@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -19,9 +20,12 @@ import (
 // launcherSockets is the folder with a folder for each launcher pod, by its UID. Socket paths must be short.
 func (c *Cluster) launcherSockets() string { return filepath.Join(c.supervisor.temp, "launchers") }
 
-// execInLauncher is the Exec of a cluster with KubeVirt: it knows one program, the real virt-freezer, and shows it the
-// socket of the pod's launcher.
+// execInLauncher is the Exec of a cluster with KubeVirt: it knows the real virt-freezer, to which it shows the socket of the pod's
+// launcher, and plays virsh.
 func (c *Cluster) execInLauncher(ctx context.Context, namespace, name, container string, argv []string, stdin io.Reader, stdout, stderr io.Writer) (int, error) {
+	if len(argv) > 0 && argv[0] == "virsh" && container == "compute" {
+		return c.virsh(ctx, namespace, name, argv, stdout, stderr)
+	}
 	if len(argv) == 0 || argv[0] != freezerProgram || container != "compute" {
 		fmt.Fprintf(stderr, "executable file not found: %q\n", argv)
 		return 127, nil
@@ -52,6 +56,37 @@ func (c *Cluster) execInLauncher(ctx context.Context, namespace, name, container
 	if err != nil {
 		return 0, fmt.Errorf("running virt-freezer: %w", err)
 	}
+	return 0, nil
+}
+
+// virsh plays the one command of virsh that asks a guest agent whether its guest is frozen.
+func (c *Cluster) virsh(ctx context.Context, namespace, name string, argv []string, stdout, stderr io.Writer) (int, error) {
+	pod, err := c.clients.get(ctx, object("v1", "Pod", namespace, name))
+	if err != nil {
+		return 0, err
+	}
+	domain := pod.GetAnnotations()["kubevirt.io/domain"]
+	vmi, err := c.clients.get(ctx, object("kubevirt.io/v1", "VirtualMachineInstance", namespace, domain))
+	if err != nil {
+		return 0, err
+	}
+	asked := slices.Contains(argv, "qemu-agent-command") && slices.Contains(argv, `{"execute":"guest-fsfreeze-status"}`)
+	switch agent := vmi.GetAnnotations()[AgentAnnotation]; {
+	case !asked || !slices.Contains(argv, namespace+"_"+domain):
+		fmt.Fprintf(stderr, "error: this is not known here: %q\n", argv)
+		return 1, nil
+	case agent == "false":
+		fmt.Fprintln(stderr, "error: Guest agent is not responding: QEMU guest agent is not connected")
+		return 1, nil
+	case agent == "no-fsfreeze":
+		fmt.Fprintln(stderr, "error: internal error: unable to execute QEMU agent command 'guest-fsfreeze-status': The command guest-fsfreeze-status has been disabled for this instance")
+		return 1, nil
+	}
+	status := "thawed"
+	if c.Guest.IsFrozen(namespace, domain) {
+		status = "frozen"
+	}
+	fmt.Fprintf(stdout, "{\"return\":%q}\n\n", status)
 	return 0, nil
 }
 

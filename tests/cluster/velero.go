@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
+	"syscall"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -155,6 +157,31 @@ func (c *Cluster) InstallPlugin(ctx context.Context, binary string) error {
 // RemovePlugin undoes InstallPlugin. The name is that of the binary, without folder.
 func (c *Cluster) RemovePlugin(ctx context.Context, name string) error {
 	return c.changePlugins(ctx, func() error { return os.Remove(c.path("plugins", filepath.Base(name))) })
+}
+
+// KillPlugin kills the processes of a plugin of Velero, as the kernel does when memory runs out, and returns how many there were.
+// The name is that of the binary, without folder.
+func (c *Cluster) KillPlugin(name string) (int, error) {
+	programs, err := filepath.Glob("/proc/[0-9]*/exe")
+	if err != nil {
+		return 0, err
+	}
+	killed := 0
+	for _, program := range programs {
+		// The program of a process that has ended meanwhile, or of another user, cannot be read.
+		if target, err := os.Readlink(program); err != nil || target != c.path("plugins", name) {
+			continue
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(program)))
+		if err != nil {
+			return killed, err
+		}
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return killed, fmt.Errorf("killing plugin process %d: %w", pid, err)
+		}
+		killed++
+	}
+	return killed, nil
 }
 
 func (c *Cluster) changePlugins(ctx context.Context, change func() error) error {

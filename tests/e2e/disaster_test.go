@@ -156,6 +156,11 @@ func (w *world) backUpLoseChangeRestore(t *testing.T, namespace string, change f
 	if want := 2 * len(before.instances); report.HooksAttempted != want || report.HooksFailed != 0 {
 		t.Errorf("want %d hooks, had %d and %d failed", want, report.HooksAttempted, report.HooksFailed)
 	}
+	for _, line := range report.Log {
+		if level := line["consistency"]; level == "crash" {
+			t.Errorf("%s is only crash-consistent: %s", line.Item(), line["error"])
+		}
+	}
 	w.loseMachines(t, namespace)
 	// Without a namespace, Velero also restores the CRDs, and warns that they are there and look different.
 	w.restore(t, report.Name, append([]string{"--include-namespaces", namespace}, change()...)...)

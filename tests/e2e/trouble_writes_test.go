@@ -78,6 +78,7 @@ func TestTroubleTheDisksOfABusyVMAreCopiedAtOneMoment(t *testing.T) {
 		w.troubleBusy(t, vm)
 		report := w.backup(t, "--include-namespaces", "office")
 		troubleHooks(t, report, 4, 0)
+		w.checkVerdicts(t, report, map[string]verdict{"busy": {"filesystem", "", "info"}, "healthy": {"filesystem", "", "info"}})
 		if w.troubleCut(t, vm, report) {
 			t.Error("the disks were copied at different moments")
 		}
@@ -88,6 +89,7 @@ func TestTroubleTheDisksOfABusyVMAreCopiedAtOneMoment(t *testing.T) {
 		w.troubleBusy(t, vm)
 		report := w.backup(t, "--selector", "app=busy")
 		troubleHooks(t, report, 2, 0)
+		w.checkVerdicts(t, report, map[string]verdict{"busy": {"filesystem", "", "info"}})
 		if w.troubleCut(t, vm, report) {
 			t.Error("the disks were copied at different moments")
 		}
@@ -130,12 +132,7 @@ func TestTroubleWithoutHooksADiskIsOlder(t *testing.T) {
 func (w *world) troubleUnhooked(t *testing.T, vm *troubleVM) {
 	t.Helper()
 	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, 20*time.Second, true, func(context.Context) (bool, error) {
-		for _, pod := range w.find(t, "v1", "Pod", vm.namespace) {
-			if pod.GetAnnotations()["pre.hook.backup.velero.io/command"] != "" {
-				return false, nil
-			}
-		}
-		return true, nil
+		return w.launcher(t, vm).GetAnnotations()["pre.hook.backup.velero.io/command"] == "", nil
 	})
 	if err != nil {
 		t.Fatalf("the VM keeps its hooks: %v", err)

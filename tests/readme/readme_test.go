@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/mod/modfile"
 
+	"velero-plugin-for-kubevirt/pkg/consistency"
 	"velero-plugin-for-kubevirt/pkg/graph"
 	"velero-plugin-for-kubevirt/pkg/options"
 	"velero-plugin-for-kubevirt/pkg/rules"
@@ -25,6 +26,7 @@ const path = "../../README.md"
 var tables = map[string]func(t *testing.T) string{
 	"rules":         rulesTable,
 	"options":       optionsTable,
+	"reasons":       reasonsTable,
 	"references":    referencesTable,
 	"compatibility": compatibilityTable,
 	"make help":     makeHelp,
@@ -62,6 +64,16 @@ func rulesTable(*testing.T) string {
 			phases = append(phases, string(phase))
 		}
 		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", rule.ID, strings.Join(phases, ", "), rule.Why)
+	}
+	return b.String()
+}
+
+// reasonsTable lists why a VM may not be consistent.
+func reasonsTable(*testing.T) string {
+	var b strings.Builder
+	b.WriteString("| reason | what it means | what to do |\n|---|---|---|\n")
+	for _, row := range consistency.Reasons {
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", row.Reason, row.Means, row.Remedy)
 	}
 	return b.String()
 }

@@ -81,6 +81,9 @@ func (s *Site) BackupReport(ctx context.Context, name string) (*BackupReport, er
 	if err := s.Get(ctx, client.ObjectKey{Namespace: s.Namespace, Name: name}, &backup); err != nil {
 		return nil, fmt.Errorf("reading Backup %s: %w", name, err)
 	}
+	if backup.Status.Phase == velerov1.BackupPhaseFailedValidation {
+		return nil, fmt.Errorf("backup %s is not valid: %s", name, strings.Join(backup.Status.ValidationErrors, "; "))
+	}
 	report := &BackupReport{Report: Report{
 		Name: name, Phase: string(backup.Status.Phase), Errors: backup.Status.Errors, Warnings: backup.Status.Warnings,
 	}}

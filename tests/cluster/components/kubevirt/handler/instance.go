@@ -14,7 +14,9 @@ import (
 // Annotations on an instance by which a test says how its guest behaves.
 const (
 	freezeErrorAnnotation = "fake.guest/freeze-error" // freezing fails with this text
-	agentAnnotation       = "fake.guest/agent"        // "false": no guest agent runs
+	agentAnnotation       = "fake.guest/agent"        // "false": no guest agent runs; or one of the next two
+	noFreeze              = "no-fsfreeze"             // an agent that cannot freeze
+	windows               = "windows"                 // an agent of Windows
 	holdAnnotation        = "fake.guest/hold"         // "true": the guest does not boot
 	migrationAnnotation   = "fake.guest/migration"    // "fail" or "hold"
 )
@@ -95,6 +97,9 @@ func showAgent(vmi *v1.VirtualMachineInstance) {
 	}
 	setCondition(vmi, v1.VirtualMachineInstanceCondition{Type: v1.VirtualMachineInstanceAgentConnected, Status: k8sv1.ConditionTrue})
 	vmi.Status.GuestOSInfo = guestOS
+	if vmi.Annotations[agentAnnotation] == windows {
+		vmi.Status.GuestOSInfo = v1.VirtualMachineInstanceGuestOSInfo{Name: "Microsoft Windows", ID: "mswindows", PrettyName: "Windows Server (played)"}
+	}
 }
 
 var guestOS = v1.VirtualMachineInstanceGuestOSInfo{

@@ -127,7 +127,11 @@ func (l *launcher) UnfreezeVirtualMachine(context.Context, *cmdv1.VMIRequest) (*
 var (
 	errMigrating = errors.New("failed to freeze VMI, VMI is currently during migration")
 	errNoAgent   = errors.New("Guest agent not available for now") //nolint:staticcheck // libvirt's words, which virt-freezer looks for
+	errNoFreeze  = errors.New("internal error: unable to execute QEMU agent command 'guest-fsfreeze-status': The command guest-fsfreeze-status has been disabled for this instance")
 )
+
+// vssHold is how long Windows stays frozen.
+const vssHold = 10 * time.Second
 
 func freeze(vmi *v1.VirtualMachineInstance, g *guest, timeout time.Duration) error {
 	switch {
@@ -138,8 +142,14 @@ func freeze(vmi *v1.VirtualMachineInstance, g *guest, timeout time.Duration) err
 	case !hasAgent(vmi):
 		return errNoAgent
 	}
+	if vmi.Annotations[agentAnnotation] == noFreeze {
+		return errNoFreeze
+	}
 	if text, set := vmi.Annotations[freezeErrorAnnotation]; set {
 		return errors.New(text)
+	}
+	if vmi.Annotations[agentAnnotation] == windows {
+		timeout = min(timeout, vssHold)
 	}
 	g.freeze(timeout)
 	return nil
@@ -159,6 +169,9 @@ func guestInfo(vmi *v1.VirtualMachineInstance, g *guest) v1.VirtualMachineInstan
 		return v1.VirtualMachineInstanceGuestAgentInfo{}
 	}
 	result := v1.VirtualMachineInstanceGuestAgentInfo{GAVersion: "9.0", Hostname: g.name, OS: guestOS}
+	if vmi.Annotations[agentAnnotation] == noFreeze {
+		return result
+	}
 	for _, command := range []string{"guest-fsfreeze-status", "guest-fsfreeze-freeze", "guest-fsfreeze-thaw"} {
 		result.SupportedCommands = append(result.SupportedCommands, v1.GuestAgentCommandInfo{Name: command, Enabled: true})
 	}
