@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -19,7 +20,9 @@ type Program struct {
 	Name    string // of the binary, and of the program in messages
 	Module  string // folder under components/ whose go.mod pins the versions
 	Package string // import path, or ./folder within the module
-	LDFlags string // linker flags besides -s -w
+	LDFlags string // linker flags besides -s -w; releaseMark in them stands for the version
+	Pinned  bool   // go.mod has the version whatever release is asked for
+	Mod     string // the file used in place of go.mod, if any
 }
 
 // A builder builds programs once and keeps them in the user's cache.
@@ -115,7 +118,11 @@ func (b *builder) buildOne(ctx context.Context, p Program, binary string, index,
 }
 
 func buildArgs(p Program, output string) []string {
-	return []string{"build", "-trimpath", "-buildvcs=false", "-ldflags", strings.TrimSpace("-s -w " + p.LDFlags), "-o", output, p.Package}
+	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags", strings.TrimSpace("-s -w " + p.LDFlags), "-o", output, p.Package}
+	if p.Mod != "" {
+		args = slices.Insert(args, 1, "-modfile="+p.Mod)
+	}
+	return args
 }
 
 // goCommand runs the go command in a module's folder and returns its standard output. Settings of the caller's shell

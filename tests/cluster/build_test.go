@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -25,7 +26,7 @@ func TestHashModule(t *testing.T) {
 	}
 	hash := func(files fstest.MapFS, flags ...string) string {
 		t.Helper()
-		sum, err := hashModule(files, flags)
+		sum, err := hashModule(files, "go.mod", flags)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -56,22 +57,72 @@ func TestHashModule(t *testing.T) {
 	if hash(module(func(fstest.MapFS) {}), "-s", "-w") == base {
 		t.Error("changing the flags does not change the hash")
 	}
-}
-
-// TestVersionsStamped compares the versions that binaries report with those they are built from.
-func TestVersionsStamped(t *testing.T) {
-	for _, p := range programsOf(Options{}) {
-		stamp := regexp.MustCompile(`ersion=(v[0-9.]+)`).FindStringSubmatch(p.LDFlags)
-		if stamp == nil {
-			continue
+	// Another file pins the versions.
+	older := func(mod, sum string) string {
+		t.Helper()
+		files := module(func(m fstest.MapFS) {
+			m["v1.mod"], m["v1.sum"] = &fstest.MapFile{Data: []byte(mod)}, &fstest.MapFile{Data: []byte(sum)}
+		})
+		if hash(files, "-s") != base {
+			t.Error("a file that is not used changes the hash")
 		}
-		gomod, err := os.ReadFile(filepath.Join("components", p.Module, "go.mod"))
+		key, err := hashModule(files, "v1.mod", []string{"-s"})
 		if err != nil {
 			t.Fatal(err)
 		}
-		module, _, _ := strings.Cut(p.Package, "/cmd/")
-		if want := module + " " + stamp[1]; !strings.Contains(string(gomod), want) {
-			t.Errorf("%s is stamped %s, but %s/go.mod does not require %q", p.Name, stamp[1], p.Module, want)
+		return key
+	}
+	first := older("module m", "sum")
+	if first == base || first == older("module n", "sum") || first == older("module m", "") {
+		t.Error("another file's content does not change the hash")
+	}
+}
+
+// TestReleases compares the versions that binaries report with those they are built from, for every release.
+func TestReleases(t *testing.T) {
+	stamp := regexp.MustCompile(`ersion=(v[0-9.]+)`)
+	for component, known := range releases {
+		for n, release := range known {
+			options := Options{Releases: map[string]string{component: release}}
+			if err := options.check(); err != nil {
+				t.Error(err)
+			}
+			for _, p := range programsOf(options) {
+				module, _, isOwn := strings.Cut(p.Package, "/cmd/")
+				if p.Module != component || p.Pinned || !isOwn {
+					continue
+				}
+				if (p.Mod == "") != (n == 0) {
+					t.Errorf("%s of release %s is built from %q", p.Name, release, p.Mod)
+				}
+				if got := stamp.FindStringSubmatch(p.LDFlags); got == nil || got[1] != release {
+					t.Errorf("%s of release %s is stamped %q", p.Name, release, p.LDFlags)
+				}
+				gomod, err := os.ReadFile(filepath.Join("components", component, cmp.Or(p.Mod, "go.mod")))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if want := module + " " + release; !strings.Contains(string(gomod), want) {
+					t.Errorf("%s of release %s is built from a file that does not require %q", p.Name, release, want)
+				}
+			}
+		}
+	}
+}
+
+func TestUnknownReleases(t *testing.T) {
+	for text, want := range map[string]string{
+		"velero":        `"velero" is not COMPONENT=VERSION`,
+		"velero=v1.0.0": `there is no release "v1.0.0" of velero, but v1.18.1, `,
+		"podman=v1.0.0": `no release of "podman" can be chosen, but of kubernetes, kubevirt, velero`,
+		"velero=":       `there is no release "" of velero`,
+	} {
+		chosen, err := ParseReleases(text)
+		if err == nil {
+			_, err = Start(t.Context(), Options{Releases: chosen})
+		}
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q gives %v", text, err)
 		}
 	}
 }

@@ -42,19 +42,24 @@ func cacheKey(ctx context.Context, module string, p Program) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	flags := append([]string{string(toolchain)}, buildArgs(Program{LDFlags: p.LDFlags}, "")...)
-	sum, err := hashModule(os.DirFS(module), flags)
+	flags := append([]string{string(toolchain)}, buildArgs(Program{LDFlags: p.LDFlags, Mod: p.Mod}, "")...)
+	mod := p.Mod
+	if mod == "" {
+		mod = "go.mod"
+	}
+	sum, err := hashModule(os.DirFS(module), mod, flags)
 	if err != nil {
 		return "", fmt.Errorf("reading module %s: %w", p.Module, err)
 	}
 	return p.Module + "-" + sum[:12], nil
 }
 
-// hashModule sums up a module's go.mod, go.sum and own Go files together with the flags it is built with.
-func hashModule(module fs.FS, flags []string) (string, error) {
+// hashModule sums up a module's own Go files, the file that pins its dependencies and the one with their checksums, together
+// with the flags it is built with.
+func hashModule(module fs.FS, mod string, flags []string) (string, error) {
 	var files []string
 	err := fs.WalkDir(module, ".", func(path string, entry fs.DirEntry, err error) error {
-		if err == nil && entry.Type().IsRegular() && isInput(path) {
+		if err == nil && entry.Type().IsRegular() && isInput(path, mod) {
 			files = append(files, path)
 		}
 		return err
@@ -75,8 +80,9 @@ func hashModule(module fs.FS, flags []string) (string, error) {
 	return hex.EncodeToString(hash.Sum(nil)), nil
 }
 
-func isInput(path string) bool {
-	return path == "go.mod" || path == "go.sum" || strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go")
+func isInput(path, mod string) bool {
+	sum := strings.TrimSuffix(mod, ".mod") + ".sum"
+	return path == mod || path == sum || strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go")
 }
 
 // output returns what a built program prints, keeping it in a file next to the binary.

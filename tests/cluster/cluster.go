@@ -48,6 +48,7 @@ func programsOf(options Options) []Program {
 			continue
 		}
 		for _, program := range p.programs {
+			program = options.released(program)
 			if !slices.Contains(all, program) {
 				all = append(all, program)
 			}
@@ -67,6 +68,8 @@ type Options struct {
 	Exec Exec
 	// Without leaves parts out: KubeVirt and CDI are those that can be.
 	Without []string
+	// Releases chooses versions of components, by the folder of their module, such as velero: v1.17.2. See Releases.
+	Releases map[string]string
 }
 
 // KubeVirt and CDI name the parts that run their processes. Without them, the API server stores their objects as they are,
@@ -85,7 +88,7 @@ func (o Options) check() error {
 			return fmt.Errorf("a cluster cannot do without %q", name)
 		}
 	}
-	return nil
+	return o.checkReleases()
 }
 
 // A Cluster is a running cluster.

@@ -35,7 +35,7 @@ var controllers = part{
 }
 
 // kubernetesVersion stamps the version, without which /version says v0.0.0 and clients that ask for a minimum refuse.
-const kubernetesVersion = "-X k8s.io/component-base/version.gitVersion=v1.36.3"
+const kubernetesVersion = "-X k8s.io/component-base/version.gitVersion=" + releaseMark
 
 func startControlPlane(ctx context.Context, c *Cluster) error {
 	var err error

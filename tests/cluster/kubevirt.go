@@ -31,10 +31,10 @@ var kubeVirt = part{
 	start: startKubeVirt,
 }
 
-var kubeVirtManifests = Program{Name: "kubevirt-manifests", Module: "kubevirt", Package: "./manifests"}
+var kubeVirtManifests = Program{Name: "kubevirt-manifests", Module: "kubevirt", Package: "./manifests", LDFlags: "-X main.version=" + releaseMark}
 
 const (
-	kubeVirtVersion = "-X kubevirt.io/client-go/version.gitVersion=v1.8.4"
+	kubeVirtVersion = "-X kubevirt.io/client-go/version.gitVersion=" + releaseMark
 	// kubeVirtNamespace is what KubeVirt's programs take for their namespace outside of pods (client-go, GetNamespace).
 	kubeVirtNamespace = "kubevirt"
 )
@@ -171,12 +171,13 @@ func (k *kubeVirtSite) cert(certFlag, keyFlag, secret string) []string {
 }
 
 func (k *kubeVirtSite) controllerCommand() command {
+	release := k.cluster.options.release("kubevirt")
 	return command{
 		name:   "virt-controller",
 		binary: k.cluster.binaries["virt-controller"],
 		args: append([]string{
 			"--kubeconfig", k.kubeconfigs["kubevirt-controller"], "-v", "2", "--listen", "127.0.0.1", "--port", strconv.Itoa(k.metrics),
-			"--launcher-image", "quay.io/kubevirt/virt-launcher:v1.8.4", "--exporter-image", "quay.io/kubevirt/virt-exportserver:v1.8.4",
+			"--launcher-image", "quay.io/kubevirt/virt-launcher:" + release, "--exporter-image", "quay.io/kubevirt/virt-exportserver:" + release,
 		}, k.cert("--prom-cert-file", "--prom-key-file", "kubevirt-controller-certs")...),
 		ready:   answers("https://"+loopback(k.metrics)+"/leader", `"true"`),
 		restart: true, // it begins anew when the CRDs of CDI come or go

@@ -20,7 +20,10 @@ var veleroServer = part{
 	name: "Velero server",
 	programs: []Program{
 		veleroProgram,
-		{Name: objectStorePlugin, Module: "velero", Package: "github.com/vmware-tanzu/velero-plugin-for-aws/velero-plugin-for-aws"},
+		{
+			Name: objectStorePlugin, Module: "velero", Package: "github.com/vmware-tanzu/velero-plugin-for-aws/velero-plugin-for-aws",
+			Pinned: true, // the module proxy has no older one
+		},
 	},
 	start: startVelero,
 }
@@ -29,7 +32,7 @@ var veleroProgram = Program{
 	Name: "velero", Module: "velero", Package: "github.com/vmware-tanzu/velero/cmd/velero",
 	// The second flag: Velero leaves a library's second metrics server at its default, port 8080 on all addresses, and
 	// has no option to change it. Two servers on one machine need it off.
-	LDFlags: "-X github.com/vmware-tanzu/velero/pkg/buildinfo.Version=v1.18.1 -X sigs.k8s.io/controller-runtime/pkg/metrics/server.DefaultBindAddress=0",
+	LDFlags: "-X github.com/vmware-tanzu/velero/pkg/buildinfo.Version=" + releaseMark + " -X sigs.k8s.io/controller-runtime/pkg/metrics/server.DefaultBindAddress=0",
 }
 
 const (

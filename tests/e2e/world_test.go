@@ -53,7 +53,11 @@ func enter(t *testing.T, begin func() (*world, error)) *world {
 }
 
 func newWorld(without ...string) (*world, error) {
-	c, err := cluster.Start(interrupted, cluster.Options{Progress: os.Stderr, Without: without})
+	releases, err := cluster.ParseReleases(os.Getenv("RELEASES"))
+	if err != nil {
+		return nil, err
+	}
+	c, err := cluster.Start(interrupted, cluster.Options{Progress: os.Stderr, Without: without, Releases: releases})
 	if err != nil {
 		return nil, err
 	}

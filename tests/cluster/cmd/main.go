@@ -40,6 +40,7 @@ func command() *cobra.Command {
 	}
 	up.Flags().StringSliceVar(&options.Without, "without", nil, "what to leave out: "+cluster.KubeVirt+", "+cluster.CDI)
 	up.Flags().StringVar(&options.Dir, "dir", "", "folder for logs and data (default: a temporary one, removed at the end)")
+	up.Flags().StringToStringVar(&options.Releases, "release", nil, "another version of a component, such as velero=v1.17.2")
 	build := &cobra.Command{
 		Use:   "build",
 		Short: "Only build everything",

@@ -17,6 +17,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -32,10 +33,11 @@ import (
 	operatorutil "kubevirt.io/kubevirt/pkg/virt-operator/util"
 )
 
+// version is KubeVirt's: it names the images in the CR and in the pods that
+// virt-controller creates. The linker sets it.
+var version string
+
 const (
-	// version must be the one required in go.mod: it names the images in the
-	// CR and in the pods that virt-controller creates.
-	version  = "v1.8.4"
 	registry = "quay.io/kubevirt"
 
 	// namespace is fixed because KubeVirt's processes, when they do not run
@@ -177,7 +179,7 @@ func status(kv *kubevirtv1.KubeVirt, config *operatorutil.KubeVirtDeploymentConf
 	if err := config.SetObservedDeploymentConfig(kv); err != nil {
 		return nil, fmt.Errorf("setting the observed deployment: %w", err)
 	}
-	operatorutil.SetDefaultArchitecture(kv)
+	kv.Status.DefaultArchitecture = runtime.GOARCH
 	kv.Status.Phase = kubevirtv1.KubeVirtPhaseDeployed
 	return &kv.Status, nil
 }
