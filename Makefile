@@ -19,8 +19,8 @@ demo: build ## Watch a VM being backed up, lost and restored (KUBECONFIG=… use
 	go run ./tests/demo -plugin $(BINARY)
 
 .PHONY: cluster
-cluster: ## Bring up the test cluster, print its KUBECONFIG, stop it on Ctrl-C
-	go run ./tests/cluster/cmd up
+cluster: build ## Bring up the test cluster, print its KUBECONFIG, stop it on Ctrl-C
+	go run ./tests/cluster/cmd up --plugin $(BINARY)
 
 .PHONY: test
 test: ## Unit and scenario tests, the built binary over Velero's gRPC, csi-sanity
@@ -28,8 +28,8 @@ test: ## Unit and scenario tests, the built binary over Velero's gRPC, csi-sanit
 	go -C tests/cluster/components/csidriver test ./...
 
 .PHONY: e2e
-e2e: build ## The stories on real components: API server, Velero, S3
-	go test -tags e2e -timeout 30m -v ./tests/cluster/... ./tests/e2e/...
+e2e: build ## The stories on real components (KUBECONFIG=… uses your own cluster)
+	go test -tags e2e -timeout 30m -v $(if $(KUBECONFIG),,./tests/cluster/...) ./tests/e2e/...
 
 .PHONY: mutants
 mutants: ## Take each rule, reference and lookup out in turn: a test must notice

@@ -240,6 +240,9 @@ func (c *Cluster) port() (int, error) {
 	return port, err
 }
 
+// Program returns the path of a program that the cluster was built from, such as velero.
+func (c *Cluster) Program(name string) string { return c.binaries[name] }
+
 // Done is closed when a component ended that should not have; Err then says which and why.
 func (c *Cluster) Done() <-chan struct{} { return c.supervisor.died }
 

@@ -5,13 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"velero-plugin-for-kubevirt/tests/scenarios"
@@ -29,46 +27,24 @@ func objectsOf(scenario string) ([]*unstructured.Unstructured, error) {
 // onExistingCluster tells the story on the cluster of KUBECONFIG, which has KubeVirt, CDI, a default storage class, and
 // Velero with this plugin. There the VM is made by its controllers.
 func onExistingCluster(ctx context.Context, scenario string) (err error) {
-	velero, err := exec.LookPath("velero")
-	if err != nil {
-		return fmt.Errorf("KUBECONFIG is set, so the demo uses your cluster, and needs your velero command for that: %w", err)
-	}
-	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(clientcmd.NewDefaultClientConfigLoadingRules(), nil).ClientConfig()
-	if err != nil {
-		return fmt.Errorf("reading KUBECONFIG: %w", err)
-	}
-	namespace := "velero"
-	if set := os.Getenv("VELERO_NAMESPACE"); set != "" {
-		namespace = set
-	}
-	site, err := story.NewSite(config, namespace, func(ctx context.Context, args ...string) (string, error) {
-		out, err := exec.CommandContext(ctx, velero, append([]string{"--namespace", namespace}, args...)...).CombinedOutput()
-		if err != nil {
-			return "", fmt.Errorf("velero %s: %w\n%s", strings.Join(args, " "), err, out)
-		}
-		return string(out), nil
-	})
+	site, _, err := story.Existing(ctx)
 	if err != nil {
 		return err
-	}
-	plugins, err := site.Velero(ctx, "plugin", "get")
-	if err != nil {
-		return err
-	}
-	if !strings.Contains(plugins, "velero-plugin-for-kubevirt/") {
-		return errors.New("the plugin is not in this cluster's Velero: add it with \"velero plugin add IMAGE\"")
 	}
 	objects, err := objectsOf(scenario)
 	if err != nil {
 		return err
 	}
-	made := madeByPeople(objects)
+	made := slices.DeleteFunc(madeByPeople(objects), func(obj *unstructured.Unstructured) bool { return obj.GetKind() == "Namespace" })
 	for _, obj := range made {
 		importNothing(obj)
 	}
+	demo := &corev1.Namespace{}
+	demo.Name = demoNamespace
+	if err := site.Create(ctx, demo); err != nil { // one that is there already is not the demo's to remove
+		return fmt.Errorf("creating namespace %s: %w", demoNamespace, err)
+	}
 	defer func() {
-		demo := &corev1.Namespace{}
-		demo.Name = demoNamespace
 		if cleanUp := site.Delete(context.WithoutCancel(ctx), demo); client.IgnoreNotFound(cleanUp) != nil {
 			err = errors.Join(err, fmt.Errorf("namespace %s is left in your cluster: %w", demoNamespace, cleanUp))
 		}

@@ -30,6 +30,7 @@ func TestAStoryEndsWithItsCluster(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("finds processes in /proc")
 	}
+	skipIfForeign(t, "kills parts of the cluster")
 	for _, part := range []string{"kube-apiserver", "velero", "versitygw", "cdi-controller", "csidriver"} {
 		t.Run(part, func(t *testing.T) {
 			t.Parallel()

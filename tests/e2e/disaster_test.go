@@ -26,12 +26,9 @@ const vmAPI = "kubevirt.io/v1"
 
 // create makes what a file of testdata says, in a new namespace, and waits until it runs. The namespace is lost when the
 // test ends.
-func (w *world) create(t *testing.T, namespace, file string) {
+func (w *anyCluster) create(t *testing.T, namespace, file string) {
 	t.Helper()
-	w.Importer.Serve(goldenURL, []byte(golden))
-	if err := w.Load(t.Context(), manifest(t, namespace, file)); err != nil {
-		t.Fatal(err)
-	}
+	w.createAll(t, manifest(t, namespace, file))
 	t.Cleanup(func() { w.loseMachines(t, namespace) })
 	w.settle(t, namespace)
 }
@@ -45,7 +42,7 @@ func manifest(t *testing.T, namespace, file string) []*unstructured.Unstructured
 		t.Fatal(err)
 	}
 	var objects []*unstructured.Unstructured
-	for _, document := range strings.Split(string(content), "\n---\n") {
+	for _, document := range strings.Split(goldenSource(string(content)), "\n---\n") {
 		obj := &unstructured.Unstructured{}
 		if err := yaml.Unmarshal([]byte(document), &obj.Object); err != nil {
 			t.Fatal(err)
@@ -91,9 +88,18 @@ func text(obj *unstructured.Unstructured, path ...string) string {
 }
 
 // settle waits until everything in a namespace is what its spec says.
-func (w *world) settle(t *testing.T, namespace string) {
+func (w *anyCluster) settle(t *testing.T, namespace string) {
 	t.Helper()
 	w.await(t, 40*time.Second, func() string {
+		volumes := w.find(t, "cdi.kubevirt.io/v1beta1", "DataVolume", namespace)
+		for _, vm := range w.find(t, vmAPI, "VirtualMachine", namespace) {
+			templates, _, _ := unstructured.NestedSlice(vm.Object, "spec", "dataVolumeTemplates")
+			for _, template := range templates { // a stopped VM is Stopped already before it gets them
+				if name, _, _ := unstructured.NestedString(template.(map[string]any), "metadata", "name"); volumes[name] == nil {
+					return fmt.Sprintf("VirtualMachine %s has no DataVolume %s", vm.GetName(), name)
+				}
+			}
+		}
 		for _, kind := range settled {
 			for _, obj := range w.find(t, kind.apiVersion, kind.kind, namespace) {
 				if !kind.is(obj) {
@@ -106,7 +112,7 @@ func (w *world) settle(t *testing.T, namespace string) {
 }
 
 // volumeStatus returns what an instance's status says of a volume.
-func (w *world) volumeStatus(t *testing.T, namespace, name, volume string) map[string]any {
+func (w *anyCluster) volumeStatus(t *testing.T, namespace, name, volume string) map[string]any {
 	t.Helper()
 	vmi := w.find(t, vmAPI, "VirtualMachineInstance", namespace)[name]
 	if vmi == nil {
@@ -122,11 +128,11 @@ func (w *world) volumeStatus(t *testing.T, namespace, name, volume string) map[s
 }
 
 // await asks until nothing is missing.
-func (w *world) await(t *testing.T, limit time.Duration, missing func() string) {
+func (w *anyCluster) await(t *testing.T, limit time.Duration, missing func() string) {
 	t.Helper()
 	last := ""
 	ctx := context.WithoutCancel(t.Context()) // the end of a test waits, too
-	err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, limit, true, func(context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, limit*w.patience, true, func(context.Context) (bool, error) {
 		last = missing()
 		return last == "", interrupted.Err()
 	})
@@ -137,20 +143,16 @@ func (w *world) await(t *testing.T, limit time.Duration, missing func() string) 
 
 // backUpLoseRestore tells what all stories have in common: text is written to every disk in the namespace, it is backed
 // up as args say, lost, and restored. Then the same runs again, on the same disks with the same text.
-func (w *world) backUpLoseRestore(t *testing.T, namespace string, args ...string) *story.BackupReport {
+func (w *anyCluster) backUpLoseRestore(t *testing.T, namespace string, args ...string) *story.BackupReport {
 	t.Helper()
 	return w.backUpLoseChangeRestore(t, namespace, func() []string { return nil }, args...)
 }
 
 // backUpLoseChangeRestore is the same with something that happens between loss and restore, which returns what the restore
 // is told besides.
-func (w *world) backUpLoseChangeRestore(t *testing.T, namespace string, change func() []string, args ...string) *story.BackupReport {
+func (w *anyCluster) backUpLoseChangeRestore(t *testing.T, namespace string, change func() []string, args ...string) *story.BackupReport {
 	t.Helper()
-	for claim := range w.find(t, "v1", "PersistentVolumeClaim", namespace) {
-		if err := w.WriteText(t.Context(), namespace, claim, "written to "+claim); err != nil {
-			t.Fatal(err)
-		}
-	}
+	w.writeDisks(t, namespace)
 	before := w.inventory(t, namespace)
 	report := w.backup(t, args...)
 	if want := 2 * len(before.instances); report.HooksAttempted != want || report.HooksFailed != 0 {
@@ -175,7 +177,7 @@ type inventory struct {
 	instances []types.UID // of VirtualMachineInstances
 }
 
-func (w *world) inventory(t *testing.T, namespace string) inventory {
+func (w *anyCluster) inventory(t *testing.T, namespace string) inventory {
 	t.Helper()
 	var has inventory
 	for _, kind := range settled {
@@ -193,7 +195,7 @@ func (w *world) inventory(t *testing.T, namespace string) inventory {
 
 // sameAgain checks that a namespace has what it had: as many instances, all of them new and each in one pod; the same
 // claims with their text; and nothing that is imported again.
-func (w *world) sameAgain(t *testing.T, namespace string, before inventory) {
+func (w *anyCluster) sameAgain(t *testing.T, namespace string, before inventory) {
 	t.Helper()
 	after := w.inventory(t, namespace)
 	if !slices.Equal(after.names, before.names) {
@@ -219,16 +221,12 @@ func (w *world) sameAgain(t *testing.T, namespace string, before inventory) {
 	if launchers != len(after.instances) {
 		t.Errorf("%d instances have %d launchers", len(after.instances), launchers)
 	}
-	for claim := range w.find(t, "v1", "PersistentVolumeClaim", namespace) {
-		if got, err := w.ReadText(t.Context(), namespace, claim); err != nil || got != "written to "+claim {
-			t.Errorf("%s has %q: %v", claim, got, err)
-		}
-	}
+	w.readDisks(t, namespace)
 }
 
 // loseMachines deletes what runs and then the namespace: at finding a VM's finalizers in it, the namespace controller would
 // wait for seconds before it looks again.
-func (w *world) loseMachines(t *testing.T, namespace string) {
+func (w *anyCluster) loseMachines(t *testing.T, namespace string) {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
 	for _, kind := range []string{"VirtualMachinePool", "VirtualMachineInstanceReplicaSet", "VirtualMachine", "VirtualMachineInstance"} {

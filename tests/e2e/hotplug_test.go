@@ -12,7 +12,8 @@ import (
 )
 
 func TestAHotpluggedDiskComesBack(t *testing.T) {
-	w := living(t)
+	w := anywhere(t)
+	w.needsGate(t, "DeclarativeHotplugVolumes")
 	w.create(t, "yard", "hotplug.yaml")
 	w.update(t, "yard", "garage", func(spec map[string]any) {
 		volumes, _, _ := unstructured.NestedSlice(spec, "template", "spec", "volumes")
@@ -30,7 +31,7 @@ func TestAHotpluggedDiskComesBack(t *testing.T) {
 }
 
 // update edits a VM's spec.
-func (w *world) update(t *testing.T, namespace, name string, change func(spec map[string]any)) {
+func (w *anyCluster) update(t *testing.T, namespace, name string, change func(spec map[string]any)) {
 	t.Helper()
 	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
 		vm := w.find(t, vmAPI, "VirtualMachine", namespace)[name]
@@ -43,7 +44,7 @@ func (w *world) update(t *testing.T, namespace, name string, change func(spec ma
 }
 
 // awaitPlugged waits until a running guest has a hotplugged volume.
-func (w *world) awaitPlugged(t *testing.T, namespace, name, volume string) {
+func (w *anyCluster) awaitPlugged(t *testing.T, namespace, name, volume string) {
 	t.Helper()
 	w.await(t, 20*time.Second, func() string {
 		if status := w.volumeStatus(t, namespace, name, volume); status["phase"] != "Ready" || status["hotplugVolume"] == nil {

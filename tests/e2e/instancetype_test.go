@@ -14,7 +14,7 @@ import (
 
 func TestAVMKeepsItsInstancetype(t *testing.T) {
 	// Where other types are in the namespace, Velero would warn that they look different.
-	w := living(t)
+	w := anywhere(t)
 	w.changeTypes(t, "office", "instancetype.yaml",
 		"--exclude-resources", "virtualmachineinstancetypes.instancetype.kubevirt.io,virtualmachinepreferences.instancetype.kubevirt.io")
 }
@@ -27,7 +27,7 @@ func TestAVMKeepsItsClusterInstancetype(t *testing.T) {
 }
 
 // changeTypes restores a VM where its instancetype and preference have become others.
-func (w *world) changeTypes(t *testing.T, namespace, file string, args ...string) {
+func (w *anyCluster) changeTypes(t *testing.T, namespace, file string, args ...string) {
 	t.Helper()
 	w.create(t, namespace, file)
 	before := w.hardware(t, namespace)
@@ -42,9 +42,7 @@ func (w *world) changeTypes(t *testing.T, namespace, file string, args ...string
 			obj.Object["spec"] = other
 			others = append(others, obj)
 		}
-		if err := w.Load(t.Context(), others); err != nil {
-			t.Fatal(err)
-		}
+		w.createAll(t, others)
 		return args
 	}, "--include-namespaces", namespace)
 	if after := w.hardware(t, namespace); !reflect.DeepEqual(after, before) {
@@ -65,7 +63,7 @@ func typesOf(t *testing.T, namespace, file string) []*unstructured.Unstructured 
 }
 
 // removeTypes removes types as far as they are there: those of a namespace were lost with it.
-func (w *world) removeTypes(t *testing.T, namespace, file string) {
+func (w *anyCluster) removeTypes(t *testing.T, namespace, file string) {
 	t.Helper()
 	for _, obj := range typesOf(t, namespace, file) {
 		if err := w.Delete(context.WithoutCancel(t.Context()), obj); client.IgnoreNotFound(err) != nil {
@@ -75,7 +73,7 @@ func (w *world) removeTypes(t *testing.T, namespace, file string) {
 }
 
 // hardware is what a VM's instance has of its instancetype and preference.
-func (w *world) hardware(t *testing.T, namespace string) map[string]any {
+func (w *anyCluster) hardware(t *testing.T, namespace string) map[string]any {
 	t.Helper()
 	has := map[string]any{}
 	for _, vmi := range w.find(t, vmAPI, "VirtualMachineInstance", namespace) {

@@ -12,8 +12,6 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/util/yaml"
-
-	"velero-plugin-for-kubevirt/tests/cluster"
 )
 
 // diner is a VM as a person would write it, and what it needs. KubeVirt makes the rest.
@@ -50,10 +48,10 @@ items:
 `
 
 // instance waits until the VM runs and returns its VirtualMachineInstance.
-func (w *world) instance(t *testing.T) *unstructured.Unstructured {
+func (w *anyCluster) instance(t *testing.T) *unstructured.Unstructured {
 	t.Helper()
 	var vm, vmi *unstructured.Unstructured
-	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, 30*time.Second, true, func(context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, 30*time.Second*w.patience, true, func(context.Context) (bool, error) {
 		vm = w.inDiner(t, "kubevirt.io/v1", "VirtualMachine")["cook"]
 		vmi = w.inDiner(t, "kubevirt.io/v1", "VirtualMachineInstance")["cook"]
 		if vm == nil || vmi == nil {
@@ -68,7 +66,7 @@ func (w *world) instance(t *testing.T) *unstructured.Unstructured {
 	return vmi
 }
 
-func (w *world) inDiner(t *testing.T, apiVersion, kind string) map[string]*unstructured.Unstructured {
+func (w *anyCluster) inDiner(t *testing.T, apiVersion, kind string) map[string]*unstructured.Unstructured {
 	t.Helper()
 	found, err := w.Find(t.Context(), apiVersion, kind, "diner")
 	if err != nil {
@@ -90,7 +88,7 @@ func pinned(vm *unstructured.Unstructured) []string {
 // TestKubeVirtRunsWhatWasRestored makes VMs by KubeVirt's own controllers, loses and restores them, and leaves it to
 // KubeVirt whether they run again.
 func TestKubeVirtRunsWhatWasRestored(t *testing.T) {
-	w := living(t)
+	w := anywhere(t)
 	for _, how := range []struct {
 		name string
 		args []string
@@ -119,36 +117,17 @@ func dinerObjects(t *testing.T) []*unstructured.Unstructured {
 	return objects
 }
 
-func (w *world) loseAndRestore(t *testing.T, args ...string) {
-	if err := w.Load(t.Context(), dinerObjects(t)); err != nil {
-		t.Fatal(err)
-	}
+func (w *anyCluster) loseAndRestore(t *testing.T, args ...string) {
+	w.createAll(t, dinerObjects(t))
 	t.Cleanup(func() { w.loseMachines(t, "diner") })
 	first := w.instance(t)
 	revisions := pinned(w.inDiner(t, "kubevirt.io/v1", "VirtualMachine")["cook"])
-	before := len(w.Guest.Events())
-	backup, err := w.Backup(t.Context(), name(t), args...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	wentWell(t, backup.Report)
-	if backup.HooksAttempted != 2 || backup.HooksFailed != 0 {
-		t.Errorf("want 2 hooks, had %d and %d failed", backup.HooksAttempted, backup.HooksFailed)
-	}
-	var actions []cluster.Action
-	for _, event := range w.Guest.Events()[before:] {
-		actions = append(actions, event.Action)
-	}
-	if !slices.Equal(actions, []cluster.Action{cluster.Frozen, cluster.Thawed}) {
-		t.Errorf("the guest was %v", actions)
-	}
+	before := w.guestEvents()
+	backup := w.backup(t, args...)
+	w.frozenAndThawed(t, backup, before)
 	w.loseMachines(t, "diner")
 	// Without a namespace, Velero also restores the CRDs, and warns that they are there and look different.
-	restore, err := w.Restore(t.Context(), name(t), backup.Name, "--include-namespaces", "diner")
-	if err != nil {
-		t.Fatal(err)
-	}
-	wentWell(t, *restore)
+	w.restore(t, backup.Name, "--include-namespaces", "diner")
 	second := w.instance(t)
 	if second.GetUID() == first.GetUID() {
 		t.Error("the instance is the one that was lost")

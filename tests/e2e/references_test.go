@@ -86,7 +86,7 @@ func (w *world) theThreeGraphsAgree(t *testing.T, backup string) {
 	t.Helper()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "backup.tar.gz")
-	if _, err := w.Cluster.Velero(t.Context(), "backup", "download", backup, "--output", file); err != nil {
+	if _, err := w.Velero(t.Context(), "backup", "download", backup, "--output", file); err != nil {
 		t.Fatal(err)
 	}
 	dump := filepath.Join(dir, "objects.json")

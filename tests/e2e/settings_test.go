@@ -16,7 +16,7 @@ var settings = []struct {
 }
 
 func TestWhatAVMIsSetUpWithComesBack(t *testing.T) {
-	w := living(t)
+	w := anywhere(t)
 	w.create(t, "inn", "settings.yaml")
 	before := map[string]string{}
 	for _, setting := range settings {

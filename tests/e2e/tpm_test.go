@@ -9,7 +9,7 @@ import (
 )
 
 func TestATPMComesBackWithItsState(t *testing.T) {
-	w := living(t)
+	w := anywhere(t)
 	w.create(t, "bank", "tpm.yaml")
 	for claim := range w.find(t, "v1", "PersistentVolumeClaim", "bank") {
 		w.backUpLoseRestore(t, "bank", "--selector", "app=vault")

@@ -17,7 +17,7 @@ import (
 )
 
 func TestTroubleTwoNamespacesChangePlaces(t *testing.T) {
-	w := living(t)
+	w := anywhere(t)
 	left := &troubleVM{namespace: "left", name: "lefty", disks: 1}
 	right := &troubleVM{namespace: "right", name: "righty", disks: 1}
 	w.troubleRun(t, left, right)
@@ -88,11 +88,11 @@ func TestTroubleAScheduleKeepsItsBackupsForAWhile(t *testing.T) {
 	w := living(t)
 	vm, other := &troubleVM{namespace: "routine", name: "daily", disks: 1}, healthy("routine")
 	w.troubleRun(t, vm, other)
-	if _, err := w.Cluster.Velero(t.Context(), "schedule", "create", "routine", "--schedule", "0 0 1 1 *", "--ttl", "1h", "--include-namespaces", "routine"); err != nil {
+	if _, err := w.Velero(t.Context(), "schedule", "create", "routine", "--schedule", "0 0 1 1 *", "--ttl", "1h", "--include-namespaces", "routine"); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if _, err := w.Cluster.Velero(context.WithoutCancel(t.Context()), "schedule", "delete", "routine", "--confirm"); err != nil {
+		if _, err := w.Velero(context.WithoutCancel(t.Context()), "schedule", "delete", "routine", "--confirm"); err != nil {
 			t.Error(err)
 		}
 	})

@@ -12,7 +12,7 @@ import (
 const hookFailed = "command terminated with exit code 1"
 
 func TestTroubleAPausedVMComesBack(t *testing.T) {
-	w := living(t)
+	w := anywhere(t)
 	paused, other := &troubleVM{namespace: "pausing", name: "paused", disks: 1}, healthy("pausing")
 	w.troubleRun(t, paused, other)
 	w.troubleAsk(t, paused, "pause")

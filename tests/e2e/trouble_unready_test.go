@@ -10,7 +10,7 @@ import (
 )
 
 func TestTroubleAVMWithoutItsDiskComesBackAsItWas(t *testing.T) {
-	w := living(t)
+	w := anywhere(t)
 	broken, other := &troubleVM{namespace: "broken", name: "diskless"}, healthy("broken")
 	w.troubleRun(t, other)
 	text := strings.Replace(broken.manifest(), "volumes: []", "volumes: [{name: gone, persistentVolumeClaim: {claimName: gone}}]", 1)

@@ -66,19 +66,17 @@ spec:
 }
 
 // troubleLoad creates an object written in YAML.
-func (w *world) troubleLoad(t *testing.T, text string) {
+func (w *anyCluster) troubleLoad(t *testing.T, text string) {
 	t.Helper()
 	obj := &unstructured.Unstructured{}
 	if err := yaml.Unmarshal([]byte(text), &obj.Object); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.Load(t.Context(), []*unstructured.Unstructured{obj}); err != nil {
-		t.Fatal(err)
-	}
+	w.createAll(t, []*unstructured.Unstructured{obj})
 }
 
 // troubleMake creates VMs, which the test's end takes away with their namespaces.
-func (w *world) troubleMake(t *testing.T, vms ...*troubleVM) {
+func (w *anyCluster) troubleMake(t *testing.T, vms ...*troubleVM) {
 	t.Helper()
 	for _, vm := range vms {
 		w.troubleLoad(t, vm.manifest())
@@ -87,26 +85,24 @@ func (w *world) troubleMake(t *testing.T, vms ...*troubleVM) {
 }
 
 // troubleRun creates VMs, waits until they run, and writes to their disks.
-func (w *world) troubleRun(t *testing.T, vms ...*troubleVM) {
+func (w *anyCluster) troubleRun(t *testing.T, vms ...*troubleVM) {
 	t.Helper()
 	w.troubleMake(t, vms...)
 	for _, vm := range vms {
 		vm.uid = w.troubleRuns(t, vm)
 		for n := range vm.disks {
-			if err := w.WriteText(t.Context(), vm.namespace, vm.disk(n), vm.text(n)); err != nil {
-				t.Fatal(err)
-			}
+			w.writeDisk(t, vm.namespace, vm.disk(n), vm.text(n))
 		}
 	}
 }
 
 // troubleStatus waits until a VM's status is one that KubeVirt prints.
-func (w *world) troubleStatus(t *testing.T, vm *troubleVM, want string) {
+func (w *anyCluster) troubleStatus(t *testing.T, vm *troubleVM, want string) {
 	t.Helper()
 	live := &unstructured.Unstructured{}
 	live.SetAPIVersion("kubevirt.io/v1")
 	live.SetKind("VirtualMachine")
-	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, 40*time.Second, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, 40*time.Second*w.patience, true, func(ctx context.Context) (bool, error) {
 		err := w.Get(ctx, client.ObjectKey{Namespace: vm.namespace, Name: vm.name}, live)
 		status, _, _ := unstructured.NestedString(live.Object, "status", "printableStatus")
 		return status == want, client.IgnoreNotFound(err)
@@ -117,7 +113,7 @@ func (w *world) troubleStatus(t *testing.T, vm *troubleVM, want string) {
 }
 
 // troubleRuns waits until a VM runs and returns the UID of its instance.
-func (w *world) troubleRuns(t *testing.T, vm *troubleVM) types.UID {
+func (w *anyCluster) troubleRuns(t *testing.T, vm *troubleVM) types.UID {
 	t.Helper()
 	w.troubleStatus(t, vm, "Running")
 	vmi := w.find(t, "kubevirt.io/v1", "VirtualMachineInstance", vm.namespace)[vm.name]
@@ -128,7 +124,7 @@ func (w *world) troubleRuns(t *testing.T, vm *troubleVM) types.UID {
 }
 
 // troubleOver checks that restored VMs run anew, and on the disks that were backed up.
-func (w *world) troubleOver(t *testing.T, vms ...*troubleVM) {
+func (w *anyCluster) troubleOver(t *testing.T, vms ...*troubleVM) {
 	t.Helper()
 	for _, vm := range vms {
 		if w.troubleRuns(t, vm) == vm.uid {
@@ -139,23 +135,21 @@ func (w *world) troubleOver(t *testing.T, vms ...*troubleVM) {
 }
 
 // troubleDisks checks that a VM's disks hold what its guest wrote.
-func (w *world) troubleDisks(t *testing.T, vm *troubleVM) {
+func (w *anyCluster) troubleDisks(t *testing.T, vm *troubleVM) {
 	t.Helper()
 	for n := range vm.disks {
-		got, err := w.ReadText(t.Context(), vm.namespace, vm.disk(n))
-		if err != nil || got != vm.text(n) {
-			t.Errorf("disk %s of namespace %s has %q, %v", vm.disk(n), vm.namespace, got, err)
-		}
+		w.readDisk(t, vm.namespace, vm.disk(n), vm.text(n))
 	}
 }
 
 // troubleBackup makes a backup that may have warnings, and errors of the one kind that a text says.
-func (w *world) troubleBackup(t *testing.T, allowed string, args ...string) *story.BackupReport {
+func (w *anyCluster) troubleBackup(t *testing.T, allowed string, args ...string) *story.BackupReport {
 	t.Helper()
 	report, err := w.Backup(t.Context(), name(t), args...)
 	if err != nil {
 		t.Fatal(err)
 	}
+	w.removeBackup(t, report.Name)
 	for _, line := range report.Log {
 		if line.Level() == "error" && (allowed == "" || !strings.Contains(line["error"], allowed)) {
 			t.Errorf("the backup is %s: %s: %s", report.Phase, line.Message(), line["error"])
@@ -173,9 +167,9 @@ func troubleHooks(t *testing.T, report *story.BackupReport, attempted, failed in
 }
 
 // troubleAsk sends a request about a VM or an instance to virt-api, as virtctl does.
-func (w *world) troubleAsk(t *testing.T, vm *troubleVM, request string) {
+func (w *anyCluster) troubleAsk(t *testing.T, vm *troubleVM, request string) {
 	t.Helper()
-	kube, err := kubernetes.NewForConfig(w.RESTConfig)
+	kube, err := kubernetes.NewForConfig(w.config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +181,7 @@ func (w *world) troubleAsk(t *testing.T, vm *troubleVM, request string) {
 
 // disaster deletes all VMs of a namespace and then the namespace: at finding a VM's finalizers in it, the namespace
 // controller would wait for seconds before it looks again.
-func (w *world) disaster(t *testing.T, namespaces ...string) {
+func (w *anyCluster) disaster(t *testing.T, namespaces ...string) {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
 	for _, namespace := range namespaces {
@@ -199,7 +193,7 @@ func (w *world) disaster(t *testing.T, namespaces ...string) {
 				t.Error(err)
 			}
 		}
-		err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, 20*time.Second, true, func(ctx context.Context) (bool, error) {
+		err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, 20*time.Second*w.patience, true, func(ctx context.Context) (bool, error) {
 			left, err := w.Find(ctx, "kubevirt.io/v1", "VirtualMachineInstance", namespace)
 			return len(left) == 0, err
 		})

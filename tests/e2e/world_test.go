@@ -20,10 +20,11 @@ import (
 // binary is the built plugin.
 const binary = "../../bin/velero-plugin-for-kubevirt"
 
-// A world is a cluster that stories happen in. Each story leaves it as it found it.
+// A world is a cluster of ours that stories happen in: any cluster, and what plays its nodes, guests and CDI's pods. Each
+// story leaves it as it found it.
 type world struct {
 	*cluster.Cluster
-	*story.Site
+	*anyCluster
 }
 
 var (
@@ -35,10 +36,25 @@ var (
 )
 
 // living returns the world in which all controllers run: what is made there lives.
-func living(t *testing.T) *world { return enter(t, theLiving) }
+func living(t *testing.T) *world {
+	t.Helper()
+	skipIfForeign(t, "needs our own cluster, whose guests, disks, imports and faults it plays itself")
+	return enter(t, theLiving)
+}
 
 // stored returns the world in which objects of KubeVirt and CDI are only stored, so that any situation can be loaded.
-func stored(t *testing.T) *world { return enter(t, theStored) }
+func stored(t *testing.T) *world {
+	t.Helper()
+	skipIfForeign(t, "loads objects that the controllers of a real cluster would change")
+	return enter(t, theStored)
+}
+
+func skipIfForeign(t *testing.T, why string) {
+	t.Helper()
+	if foreign {
+		t.Skip("not on the cluster of KUBECONFIG: " + why)
+	}
+}
 
 func enter(t *testing.T, begin func() (*world, error)) *world {
 	t.Helper()
@@ -70,7 +86,10 @@ func newWorld(without ...string) (*world, error) {
 		return nil, err
 	}
 	go endWith(c)
-	return &world{c, site}, nil
+	if c.Importer != nil {
+		c.Importer.Serve(goldenURL, []byte(golden))
+	}
+	return &world{c, &anyCluster{Site: site, config: c.RESTConfig, disks: c, guest: c.Guest, patience: 1, made: map[string]bool{}}}, nil
 }
 
 // endWith ends the stories when a part of the cluster dies or somebody interrupts: they would only wait for what cannot

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -32,14 +33,16 @@ func command() *cobra.Command {
 		SilenceUsage:  true,
 	}
 	var options cluster.Options
+	var plugin string
 	up := &cobra.Command{
 		Use:   "up",
 		Short: "Build what is missing, run the cluster until Ctrl-C, and stop it",
 		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return up(cmd.Context(), options) },
+		RunE:  func(cmd *cobra.Command, _ []string) error { return up(cmd.Context(), options, plugin) },
 	}
 	up.Flags().StringSliceVar(&options.Without, "without", nil, "what to leave out: "+cluster.KubeVirt+", "+cluster.CDI)
 	up.Flags().StringVar(&options.Dir, "dir", "", "folder for logs and data (default: a temporary one, removed at the end)")
+	up.Flags().StringVar(&plugin, "plugin", "", "binary of a plugin that Velero gets")
 	up.Flags().StringToStringVar(&options.Releases, "release", nil, "another version of a component, such as velero=v1.17.2")
 	build := &cobra.Command{
 		Use:   "build",
@@ -57,19 +60,26 @@ func command() *cobra.Command {
 	return root
 }
 
-func up(ctx context.Context, options cluster.Options) (err error) {
+func up(ctx context.Context, options cluster.Options, plugin string) (err error) {
 	options.Progress = os.Stderr
 	c, err := cluster.Start(ctx, options)
 	if err != nil {
 		return err
 	}
-	fmt.Printf("export KUBECONFIG=%s\n", c.Kubeconfig)
+	defer func() {
+		fmt.Fprintln(os.Stderr, "stopping")
+		err = errors.Join(err, c.Stop())
+	}()
+	if plugin != "" {
+		if err := c.InstallPlugin(ctx, plugin); err != nil {
+			return err
+		}
+	}
+	fmt.Printf("export KUBECONFIG=%s PATH=%s:$PATH\n", c.Kubeconfig, filepath.Dir(c.Program("velero")))
 	fmt.Fprint(os.Stderr, c.Describe(), "Ctrl-C stops it.\n")
 	select {
 	case <-ctx.Done():
 	case <-c.Done():
-		err = c.Err()
 	}
-	fmt.Fprintln(os.Stderr, "stopping")
-	return errors.Join(err, c.Stop())
+	return c.Err()
 }
