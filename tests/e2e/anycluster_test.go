@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -62,7 +63,7 @@ func anywhere(t *testing.T) *anyCluster {
 		return living(t).anyCluster
 	}
 	w, err := theForeign()
-	if err != nil {
+	if err = errors.Join(err, interrupted.Err()); err != nil {
 		t.Fatal(err)
 	}
 	return w

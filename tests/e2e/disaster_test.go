@@ -133,8 +133,12 @@ func (w *anyCluster) await(t *testing.T, limit time.Duration, missing func() str
 	last := ""
 	ctx := context.WithoutCancel(t.Context()) // the end of a test waits, too
 	err := wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, limit*w.patience, true, func(context.Context) (bool, error) {
+		var stop error
+		if t.Context().Err() == nil { // a test that is over cleans up whatever happens
+			stop = interrupted.Err()
+		}
 		last = missing()
-		return last == "", interrupted.Err()
+		return last == "", stop
 	})
 	if err != nil {
 		t.Fatalf("%v: %s", err, last)

@@ -51,12 +51,12 @@ func (w *anyCluster) lose(t *testing.T, namespace string) {
 }
 
 func (w *anyCluster) backup(t *testing.T, args ...string) *story.BackupReport {
+	w.removeBackup(t, name(t))
 	report, err := w.Backup(t.Context(), name(t), args...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	wentWell(t, report.Report)
-	w.removeBackup(t, report.Name)
 	return report
 }
 

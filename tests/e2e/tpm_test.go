@@ -14,6 +14,9 @@ func TestATPMComesBackWithItsState(t *testing.T) {
 	for claim := range w.find(t, "v1", "PersistentVolumeClaim", "bank") {
 		w.backUpLoseRestore(t, "bank", "--selector", "app=vault")
 		status := w.volumeStatus(t, "bank", "vault", "persistent-state-for-this-vm")
+		if status == nil {
+			status = w.volumeStatus(t, "bank", "vault", claim) // its name before KubeVirt 1.8
+		}
 		used, _, _ := unstructured.NestedString(status, "persistentVolumeClaimInfo", "claimName")
 		if used != claim {
 			t.Errorf("the VM keeps its state in %q, was in %s", used, claim)

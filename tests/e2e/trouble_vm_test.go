@@ -145,11 +145,11 @@ func (w *anyCluster) troubleDisks(t *testing.T, vm *troubleVM) {
 // troubleBackup makes a backup that may have warnings, and errors of the one kind that a text says.
 func (w *anyCluster) troubleBackup(t *testing.T, allowed string, args ...string) *story.BackupReport {
 	t.Helper()
+	w.removeBackup(t, name(t))
 	report, err := w.Backup(t.Context(), name(t), args...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.removeBackup(t, report.Name)
 	for _, line := range report.Log {
 		if line.Level() == "error" && (allowed == "" || !strings.Contains(line["error"], allowed)) {
 			t.Errorf("the backup is %s: %s: %s", report.Phase, line.Message(), line["error"])
