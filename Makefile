@@ -31,6 +31,11 @@ test: ## Unit and scenario tests, the built binary over Velero's gRPC, csi-sanit
 e2e: build ## The stories on real components (KUBECONFIG=… uses your own cluster)
 	go test -tags e2e -timeout 30m -v $(if $(KUBECONFIG),,./tests/cluster/...) ./tests/e2e/...
 
+.PHONY: matrix
+matrix: build ## A few stories on each release of Velero and KubeVirt, for the README's table
+	go run ./tests/matrix
+	$(MAKE) readme
+
 .PHONY: mutants
 mutants: ## Take each rule, reference and lookup out in turn: a test must notice
 	go run ./tests/mutants

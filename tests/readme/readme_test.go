@@ -1,6 +1,7 @@
 package readme
 
 import (
+	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"velero-plugin-for-kubevirt/pkg/graph"
 	"velero-plugin-for-kubevirt/pkg/options"
 	"velero-plugin-for-kubevirt/pkg/rules"
+	"velero-plugin-for-kubevirt/tests/cluster"
 )
 
 var write = flag.Bool("write", false, "write the tables into the README instead of checking them")
@@ -24,6 +26,7 @@ const path = "../../README.md"
 
 // tables are the generated parts. In the README each stands between <!-- name --> and <!-- end -->.
 var tables = map[string]func(t *testing.T) string{
+	"matrix":        matrixTable,
 	"rules":         rulesTable,
 	"options":       optionsTable,
 	"reasons":       reasonsTable,
@@ -105,6 +108,48 @@ func referencesTable(*testing.T) string {
 	b.WriteString("| from | field, or how it is found | to |\n|---|---|---|\n")
 	for _, row := range graph.Rows() {
 		fmt.Fprintf(&b, "| %s | %s | %s |\n", row.From, row.Where, row.To)
+	}
+	return b.String()
+}
+
+// matrixTable says how many stories passed in the last "make matrix", whose results tests/matrix writes.
+func matrixTable(t *testing.T) string {
+	var results struct {
+		Date    string
+		Stories []string
+		Runs    []struct {
+			Velero, KubeVirt string
+			Passed           []string
+		}
+	}
+	data, err := os.ReadFile("../matrix/results.json")
+	if err == nil {
+		err = json.Unmarshal(data, &results)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "| %s |", results.Date)
+	for _, kubevirt := range cluster.Releases("kubevirt") {
+		fmt.Fprintf(&b, " KubeVirt %s |", kubevirt)
+	}
+	b.WriteString("\n|---|" + strings.Repeat("---|", len(cluster.Releases("kubevirt"))) + "\n")
+	for _, velero := range cluster.Releases("velero") {
+		fmt.Fprintf(&b, "| Velero %s |", velero)
+		for _, kubevirt := range cluster.Releases("kubevirt") {
+			passed := -1
+			for _, run := range results.Runs {
+				if run.Velero == velero && run.KubeVirt == kubevirt {
+					passed = len(run.Passed)
+				}
+			}
+			if passed < 0 {
+				t.Errorf("tests/matrix/results.json lacks Velero %s with KubeVirt %s: run \"make matrix\"", velero, kubevirt)
+			}
+			fmt.Fprintf(&b, " %d of %d stories pass |", passed, len(results.Stories))
+		}
+		b.WriteString("\n")
 	}
 	return b.String()
 }
