@@ -119,6 +119,7 @@ func (w *anyCluster) ensureNamespace(t *testing.T, name string) {
 	switch {
 	case err == nil:
 		w.made[name] = true
+		t.Cleanup(func() { w.lose(t, name) }) // at last, whatever else fails
 	case !apierrors.IsAlreadyExists(err):
 		t.Fatalf("creating namespace %s: %v", name, err)
 	case foreign && !w.made[name]:
