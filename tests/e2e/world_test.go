@@ -69,7 +69,8 @@ func enter(t *testing.T, begin func() (*world, error)) *world {
 }
 
 func newWorld(without ...string) (*world, error) {
-	releases, err := cluster.ParseReleases(os.Getenv("RELEASES"))
+	// make matrix sets it, to text such as velero=v1.17.2,kubevirt=v1.7.0.
+	releases, err := cluster.ParseReleases(os.Getenv("CLUSTER_RELEASES"))
 	if err != nil {
 		return nil, err
 	}

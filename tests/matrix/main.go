@@ -93,7 +93,7 @@ func tell(ctx context.Context, program, velero, kubevirt string) ([]string, erro
 	defer said.Close()
 	test := exec.CommandContext(ctx, program, "-test.v", "-test.timeout", "60m", "-test.run", "^("+strings.Join(smoke, "|")+")$")
 	test.Dir = "tests/e2e"
-	test.Env = append(os.Environ(), "KUBECONFIG=", "RELEASES=velero="+velero+",kubevirt="+kubevirt)
+	test.Env = append(os.Environ(), "KUBECONFIG=", "CLUSTER_RELEASES=velero="+velero+",kubevirt="+kubevirt)
 	test.Stdout, test.Stderr = said, said
 	test.Cancel = func() error { return test.Process.Signal(os.Interrupt) } // it stops its cluster
 	err = test.Run()
