@@ -49,30 +49,30 @@ func serve() {
 	witness := actions.NewWitness()
 
 	server.
-		RegisterBackupItemAction("velero-plugin-for-kubevirt/backup", reads(live, witness, actions.NewBackup)).
-		RegisterBackupItemAction("velero-plugin-for-kubevirt/backup-pods", reads(live, witness, actions.NewPodBackup)).
-		RegisterBackupItemAction("velero-plugin-for-kubevirt/consistency", reads(live, witness, actions.NewConsistency)).
-		RegisterItemBlockAction("velero-plugin-for-kubevirt/itemblock", reads(live, witness, actions.NewItemBlock)).
-		RegisterItemBlockAction("velero-plugin-for-kubevirt/itemblock-pods", reads(live, witness, actions.NewPodItemBlock)).
-		RegisterRestoreItemAction("velero-plugin-for-kubevirt/restore", alone(actions.NewRestore)).
-		RegisterRestoreItemAction("velero-plugin-for-kubevirt/restore-pods", alone(actions.NewPodRestore)).
+		RegisterBackupItemAction("velero-plugin-for-kubevirt/backup", witnesses(live, witness, actions.NewBackup)).
+		RegisterBackupItemAction("velero-plugin-for-kubevirt/backup-pods", witnesses(live, witness, actions.NewPodBackup)).
+		RegisterBackupItemAction("velero-plugin-for-kubevirt/consistency", witnesses(live, witness, actions.NewConsistency)).
+		RegisterItemBlockAction("velero-plugin-for-kubevirt/itemblock", witnesses(live, witness, actions.NewItemBlock)).
+		RegisterItemBlockAction("velero-plugin-for-kubevirt/itemblock-pods", witnesses(live, witness, actions.NewPodItemBlock)).
+		RegisterRestoreItemAction("velero-plugin-for-kubevirt/restore", reads(live, actions.NewRestore)).
+		RegisterRestoreItemAction("velero-plugin-for-kubevirt/restore-pods", reads(live, actions.NewPodRestore)).
 		Serve()
 }
 
-// reads makes an initializer for an action that reads the cluster; all of them share one reader and one witness.
-func reads[Action any](live func() (actions.Reader, error), witness *actions.Witness, newAction func(actions.Reader, *actions.Witness, logrus.FieldLogger) Action) common.HandlerInitializer {
+// reads makes an initializer for an action that reads the cluster; all of them share one reader.
+func reads[Action any](live func() (actions.Reader, error), newAction func(actions.Reader, logrus.FieldLogger) Action) common.HandlerInitializer {
 	return func(log logrus.FieldLogger) (any, error) {
 		reader, err := live()
 		if err != nil {
 			return nil, err
 		}
-		return newAction(reader, witness, log), nil
+		return newAction(reader, log), nil
 	}
 }
 
-// alone makes an initializer for an action that needs nothing but its items.
-func alone[Action any](newAction func(logrus.FieldLogger) Action) common.HandlerInitializer {
-	return func(log logrus.FieldLogger) (any, error) { return newAction(log), nil }
+// witnesses makes an initializer for an action of a backup; all of them share one witness, too.
+func witnesses[Action any](live func() (actions.Reader, error), witness *actions.Witness, newAction func(actions.Reader, *actions.Witness, logrus.FieldLogger) Action) common.HandlerInitializer {
+	return reads(live, func(reader actions.Reader, log logrus.FieldLogger) Action { return newAction(reader, witness, log) })
 }
 
 // restConfig finds the cluster as kubectl and Velero do: by flag, by KUBECONFIG, else the cluster this runs in.

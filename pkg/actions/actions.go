@@ -70,6 +70,9 @@ func logApplied(log logrus.FieldLogger, i item, applied []rules.Applied) {
 		for _, change := range a.Changes {
 			log.WithField("path", change.Path).Info(change.What)
 		}
+		for _, warning := range a.Warnings {
+			log.WithFields(logrus.Fields{"path": warning.Path, "neighbour": warning.Other.String()}).Warn(warning.What)
+		}
 		if a.LeaveOut != "" {
 			log.WithField("reason", a.LeaveOut).Info("left out of the restore")
 		}

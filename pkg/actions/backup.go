@@ -58,7 +58,14 @@ func (b *Backup) Execute(u runtime.Unstructured, backup *velerov1.Backup) (runti
 		}
 	}
 	b.witness.brings(item.ID, wanted)
-	applied, err := rules.Run(item.GroupResource, item.obj, rules.Input{Phase: rules.Backup, Original: item.obj, AdditionalItems: wanted})
+	in := rules.Input{Phase: rules.Backup, Original: item.obj, AdditionalItems: wanted}
+	if item.GroupResource == kubevirt.VirtualMachines {
+		instance := kubevirt.ID{GroupResource: kubevirt.VirtualMachineInstances, Namespace: item.Namespace, Name: item.Name}
+		if in.Instance, err = b.reader.Get(context.Background(), instance); err != nil {
+			return nil, nil, item.failed("finding the instance of", err)
+		}
+	}
+	applied, err := rules.Run(item.GroupResource, item.obj, in)
 	if err != nil {
 		return nil, nil, item.failed("backing up", err)
 	}

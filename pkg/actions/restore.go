@@ -1,7 +1,12 @@
 package actions
 
 import (
+	"context"
+	"sync"
+
+	"github.com/google/uuid"
 	"github.com/sirupsen/logrus"
+	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
 	"github.com/vmware-tanzu/velero/pkg/plugin/velero"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -9,18 +14,23 @@ import (
 	"velero-plugin-for-kubevirt/pkg/graph"
 	"velero-plugin-for-kubevirt/pkg/kubevirt"
 	"velero-plugin-for-kubevirt/pkg/object"
+	"velero-plugin-for-kubevirt/pkg/options"
 	"velero-plugin-for-kubevirt/pkg/rules"
 )
 
 // Restore is a RestoreItemAction: it leaves an item out or applies the restore rules to it, and adds what it refers to.
 type Restore struct {
 	selector velero.ResourceSelector
+	reader   graph.Reader
 	log      logrus.FieldLogger
+
+	mu      sync.Mutex
+	holders map[rules.Mark][]kubevirt.ID // nil until an item needs it; the process serves one restore
 }
 
 // NewRestore returns the action for VMs, VMIs, replica sets, pools, DataVolumes and PersistentVolumeClaims, and for the
 // operations on them.
-func NewRestore(log logrus.FieldLogger) *Restore {
+func NewRestore(reader Reader, log logrus.FieldLogger) *Restore {
 	selector := resources(
 		kubevirt.VirtualMachines, kubevirt.VirtualMachineInstances, kubevirt.VirtualMachineInstanceReplicaSets, kubevirt.VirtualMachinePools,
 		kubevirt.DataVolumes, kubevirt.PersistentVolumeClaims,
@@ -28,12 +38,12 @@ func NewRestore(log logrus.FieldLogger) *Restore {
 		kubevirt.VirtualMachineRestores, kubevirt.VirtualMachineClones, kubevirt.VirtualMachineExports,
 		kubevirt.VirtualMachineBackups, kubevirt.VirtualMachineBackupTrackers, kubevirt.ObjectTransfers,
 	)
-	return &Restore{selector: selector, log: log}
+	return &Restore{selector: selector, reader: reader, log: log}
 }
 
 // NewPodRestore returns the action for virt-launcher and hotplug pods.
-func NewPodRestore(log logrus.FieldLogger) *Restore {
-	return &Restore{selector: kubevirtPods, log: log}
+func NewPodRestore(reader Reader, log logrus.FieldLogger) *Restore {
+	return &Restore{selector: kubevirtPods, reader: reader, log: log}
 }
 
 // AppliesTo tells Velero which items to call Execute for.
@@ -46,11 +56,15 @@ func (r *Restore) Execute(input *velero.RestoreItemActionExecuteInput) (*velero.
 		return nil, err
 	}
 	original := input.ItemFromBackup.UnstructuredContent()
-	applied, err := rules.Run(item.GroupResource, item.obj, rules.Input{Phase: rules.Restore, Original: original})
+	in, err := r.input(context.Background(), item, original, input.Restore)
 	if err != nil {
 		return nil, item.failed("restoring", err)
 	}
-	logApplied(r.log, item, applied)
+	applied, err := rules.Run(item.GroupResource, item.obj, in)
+	if err != nil {
+		return nil, item.failed("restoring", err)
+	}
+	logApplied(r.log.WithField("target", in.Target.Namespace+"/"+in.Target.Name), item, applied)
 	r.logConsistency(item)
 	output := velero.NewRestoreItemActionExecuteOutput(input.Item)
 	if n := len(applied); n > 0 && applied[n-1].LeaveOut != "" {
@@ -79,6 +93,43 @@ func (r *Restore) logConsistency(item item) {
 		return
 	}
 	log.Info("the disks of the VM were consistent when they were backed up")
+}
+
+// input gathers what the rules may know about an item.
+func (r *Restore) input(ctx context.Context, item item, original map[string]any, restore *velerov1.Restore) (rules.Input, error) {
+	in := rules.Input{
+		Phase: rules.Restore, Original: original, Target: target(item.ID, restore),
+		Restore: options.Source{
+			Place: options.OnRestore, Name: restore.Namespace + "/" + restore.Name,
+			Labels: restore.Labels, Annotations: restore.Annotations,
+		},
+		NewUUID: uuid.NewString,
+	}
+	var err error
+	if in.Config, err = config(ctx, r.reader, restore.Namespace); err != nil {
+		return in, err
+	}
+	needed, err := rules.DecidesByHolders(item.GroupResource, item.obj, in)
+	if err != nil || !needed {
+		return in, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.holders == nil {
+		if r.holders, err = holders(ctx, r.reader, restore); err != nil {
+			return in, err
+		}
+	}
+	in.Holders = r.holders
+	return in, nil
+}
+
+// target returns what a restored item will be called: Velero maps its namespace after the actions.
+func target(id kubevirt.ID, restore *velerov1.Restore) kubevirt.ID {
+	if mapped := restore.Spec.NamespaceMapping[id.Namespace]; mapped != "" {
+		id.Namespace = mapped
+	}
+	return id
 }
 
 // inBackup returns the neighbours of a backed-up item that are in the backup: those it lists, or, in a backup made without

@@ -67,6 +67,37 @@ func (l *Live) List(ctx context.Context, query graph.Query) ([]metav1.PartialObj
 	return items, nil
 }
 
+// Each calls visit with every whole object of a resource, page by page, and keeps nothing. A resource that the cluster does
+// not have has none.
+func (l *Live) Each(ctx context.Context, resource schema.GroupResource, visit func(map[string]any) error) error {
+	served, found, err := l.served(resource)
+	if err != nil || !found {
+		return failed(err, resource)
+	}
+	options := metav1.ListOptions{Limit: pageSize}
+	for {
+		page, err := l.objects.Resource(served).List(ctx, options)
+		if err != nil {
+			return failed(err, resource)
+		}
+		for i := range page.Items {
+			if err := visit(page.Items[i].Object); err != nil {
+				return err
+			}
+		}
+		if options.Continue = page.GetContinue(); options.Continue == "" {
+			return nil
+		}
+	}
+}
+
+func failed(err error, resource schema.GroupResource) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("listing %s: %w", resource, err)
+}
+
 // Get returns the whole object, nil when there is none.
 func (l *Live) Get(ctx context.Context, id kubevirt.ID) (map[string]any, error) {
 	obj, err := ask(l, id, func() (map[string]any, error) { return l.get(ctx, id) })

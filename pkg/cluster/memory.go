@@ -46,6 +46,16 @@ func (m Memory) List(_ context.Context, query graph.Query) ([]metav1.PartialObje
 	return items, nil
 }
 
+// Each calls visit with every whole object of a resource.
+func (m Memory) Each(_ context.Context, resource schema.GroupResource, visit func(map[string]any) error) error {
+	for _, obj := range m[resource] {
+		if err := visit(obj.Object); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Get returns the whole object, nil when there is none.
 func (m Memory) Get(_ context.Context, id kubevirt.ID) (map[string]any, error) {
 	for _, obj := range m[id.GroupResource] {

@@ -22,6 +22,9 @@ type Query struct {
 type Reader interface {
 	// List returns the metadata of the objects that query selects. Callers must not change it.
 	List(ctx context.Context, query Query) ([]metav1.PartialObjectMetadata, error)
+	// Each calls visit with every whole object of a resource, in all namespaces, page by page: for what metadata does not
+	// tell. An error of visit ends it.
+	Each(ctx context.Context, resource schema.GroupResource, visit func(obj map[string]any) error) error
 	// Get returns the whole object, nil when there is none. Callers must not change it.
 	Get(ctx context.Context, id kubevirt.ID) (map[string]any, error)
 }

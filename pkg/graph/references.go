@@ -44,12 +44,7 @@ const (
 type shape map[schema.GroupResource]string
 
 var (
-	vmiSpec = shape{
-		kubevirt.VirtualMachines:                   "spec.template.spec",
-		kubevirt.VirtualMachineInstances:           "spec",
-		kubevirt.VirtualMachineInstanceReplicaSets: "spec.template.spec",
-		kubevirt.VirtualMachinePools:               "spec.virtualMachineTemplate.spec.template.spec",
-	}
+	vmiSpec = shape(kubevirt.VMISpec)
 	// domain is the part of it that presets have too.
 	domain = with(vmiSpec, ".domain", shape{kubevirt.VirtualMachineInstancePresets: "spec.domain"})
 	vmSpec = shape{

@@ -65,6 +65,14 @@ var (
 	ImageStreams    = schema.GroupResource{Group: "image.openshift.io", Resource: "imagestreams"}
 )
 
+// VMISpec is where each kind that has guests or makes them embeds the spec of a VirtualMachineInstance.
+var VMISpec = map[schema.GroupResource]string{
+	VirtualMachines:                   "spec.template.spec",
+	VirtualMachineInstances:           "spec",
+	VirtualMachineInstanceReplicaSets: "spec.template.spec",
+	VirtualMachinePools:               "spec.virtualMachineTemplate.spec.template.spec",
+}
+
 // A kind is what an item calls itself: its API group and kind.
 type kind struct{ group, kind string }
 

@@ -30,6 +30,12 @@ func Labels(obj map[string]any) map[string]string { return texts(entries(obj, "l
 // Annotations returns the annotations; a value that is not a string is left out.
 func Annotations(obj map[string]any) map[string]string { return texts(entries(obj, "annotations")) }
 
+// TextsAt returns the strings of a map at the top of an object, such as a ConfigMap's data.
+func TextsAt(obj map[string]any, field string) map[string]string {
+	values, _ := obj[field].(map[string]any)
+	return texts(values)
+}
+
 func texts(values map[string]any) map[string]string {
 	m := map[string]string{}
 	for key, value := range values {

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"velero-plugin-for-kubevirt/pkg/kubevirt"
+	"velero-plugin-for-kubevirt/pkg/options"
 )
 
 // A Phase is when a rule applies.
@@ -32,18 +33,34 @@ type Rule struct {
 
 // Input is what a rule may know besides the item.
 type Input struct {
-	Phase Phase
+	Phase    Phase
+	Resource schema.GroupResource // the item's; Run sets it
 	// Original is the item as it was in the cluster when it was backed up, with its status and owners. On restore the item
 	// itself has lost them: Velero has removed them before it calls a plugin (Velero 1.18.1, pkg/restore/restore.go,
 	// resetMetadataAndStatus).
 	Original map[string]any
 	// AdditionalItems are the objects the item refers to that will be in the backup (backup phase only).
 	AdditionalItems []kubevirt.ID
+	// Instance is the running VirtualMachineInstance of a VM, nil when there is none (backup phase only).
+	Instance map[string]any
+
+	// The rest is for the restore phase.
+
+	// Restore and Config are what is asked on the Restore and in the plugin's ConfigMap.
+	Restore, Config options.Source
+	// Target is what the restored item will be called.
+	Target kubevirt.ID
+	// Holders are the VMs and VMIs of the cluster that were not made by this restore, by what they are known by. They are
+	// gathered only for an item of which DecidesByHolders says so.
+	Holders map[Mark][]kubevirt.ID
+	// NewUUID makes a random UUID.
+	NewUUID func() string
 }
 
 // Result is what a rule did to an item.
 type Result struct {
 	Changes  []Change
+	Warnings []Warning
 	LeaveOut string // why the item must not be restored; empty to restore it
 }
 
@@ -53,6 +70,18 @@ type Change struct {
 	What string // what was done to it, for people: a sentence without variable parts
 }
 
+// A Warning is something that a person should know about the restored item.
+type Warning struct {
+	Path  string      // the field
+	What  string      // for people: a sentence without variable parts
+	Other kubevirt.ID // the object that it has to do with
+}
+
+func (r *Result) add(more Result) {
+	r.Changes = append(r.Changes, more.Changes...)
+	r.Warnings = append(r.Warnings, more.Warnings...)
+}
+
 // All lists the rules in the order in which they apply.
 var All = []Rule{
 	operation,
@@ -60,6 +89,9 @@ var All = []Rule{
 	vmiOwned,
 	vmiRuntimeLabels,
 	vmRevisionPin,
+	vmFirmwareUUID,
+	vmMACAddress,
+	vmFirmwareIdentity,
 	dvPopulated,
 	pvcPopulated,
 	additionalItems,
@@ -74,6 +106,7 @@ type Applied struct {
 // Run applies the rules for items of the given resource in in.Phase to obj, and returns the results of those that did
 // something. It stops at the first rule that leaves the item out. An error names the rule.
 func Run(resource schema.GroupResource, obj map[string]any, in Input) ([]Applied, error) {
+	in.Resource = resource
 	var applied []Applied
 	for _, rule := range All {
 		if !slices.Contains(rule.Kinds, resource) || !slices.Contains(rule.Phases, in.Phase) {
@@ -83,7 +116,7 @@ func Run(resource schema.GroupResource, obj map[string]any, in Input) ([]Applied
 		if err != nil {
 			return nil, fmt.Errorf("rule %s: %w", rule.ID, err)
 		}
-		if len(result.Changes) > 0 || result.LeaveOut != "" {
+		if len(result.Changes) > 0 || len(result.Warnings) > 0 || result.LeaveOut != "" {
 			applied = append(applied, Applied{Rule: rule.ID, Result: result})
 		}
 		if result.LeaveOut != "" {

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -18,6 +19,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	remotecommandconsts "k8s.io/apimachinery/pkg/util/remotecommand"
@@ -91,6 +93,10 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.sendObject(w, r, kubevirt.ID{GroupResource: query.GroupResource, Namespace: query.Namespace, Name: single})
 		return
 	}
+	if !strings.Contains(r.Header.Get("Accept"), "as=PartialObjectMetadataList") {
+		s.sendWhole(w, r, query)
+		return
+	}
 	items, err := s.objects.List(r.Context(), query)
 	if err != nil {
 		fail(w, http.StatusBadRequest, err.Error())
@@ -101,6 +107,28 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	list := metav1.PartialObjectMetadataList{TypeMeta: metav1.TypeMeta{APIVersion: "meta.k8s.io/v1", Kind: "PartialObjectMetadataList"}, Items: items[start:end]}
 	if end < len(items) {
 		list.Continue = strconv.Itoa(end)
+	}
+	send(w, http.StatusOK, list)
+}
+
+// whole are the resources of which whole objects may be listed: a restore looks through the VMs of the cluster.
+var whole = []string{"virtualmachines", "virtualmachineinstances"}
+
+// sendWhole answers a list of whole objects of all namespaces.
+func (s *apiServer) sendWhole(w http.ResponseWriter, r *http.Request, query graph.Query) {
+	if !slices.Contains(whole, query.Resource) || query != (graph.Query{GroupResource: query.GroupResource}) {
+		fail(w, http.StatusBadRequest, "a list of whole objects was asked for: "+r.URL.String())
+		return
+	}
+	items := s.objects[query.GroupResource]
+	start, _ := strconv.Atoi(r.URL.Query().Get("continue"))
+	end := min(start+page, len(items))
+	list := &unstructured.UnstructuredList{Object: map[string]any{"apiVersion": "kubevirt.io/v1", "kind": "List"}}
+	for _, item := range items[start:end] {
+		list.Items = append(list.Items, *item)
+	}
+	if end < len(items) {
+		list.SetContinue(strconv.Itoa(end))
 	}
 	send(w, http.StatusOK, list)
 }
@@ -199,8 +227,6 @@ func parse(r *http.Request) (query graph.Query, name string, err error) {
 		return query, parts[1], nil
 	case len(parts) > 2:
 		return query, "", fmt.Errorf("neither a list nor an object: %s", r.URL.Path)
-	case !strings.Contains(r.Header.Get("Accept"), "as=PartialObjectMetadataList"):
-		return query, "", fmt.Errorf("a list of whole objects was asked for: Accept: %s", r.Header.Get("Accept"))
 	}
 	return query, "", nil
 }

@@ -1,6 +1,8 @@
 package scenarios
 
 import (
+	"time"
+
 	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -83,4 +85,15 @@ func Backup(request Request) *velerov1.Backup {
 		panic(err) // a typo in request.yaml
 	}
 	return backup
+}
+
+// Restore returns the Restore that a request is part of.
+func Restore(request Request) *velerov1.Restore {
+	restore := &velerov1.Restore{}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(request.Restore, restore); err != nil {
+		panic(err) // a typo in request.yaml
+	}
+	restore.Namespace, restore.Name = "velero", "morning"
+	restore.CreationTimestamp = metav1.NewTime(time.Date(2026, 11, 1, 6, 0, 0, 0, time.UTC))
+	return restore
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"testing"
 
@@ -86,6 +87,7 @@ func answer(plugin Plugin, request Request, stored *unstructured.Unstructured) (
 	got := Answer{LeftOut: reply.LeftOut}
 	if reply.Item != nil && !reply.LeftOut {
 		got.Changes = Compare(before.Object, reply.Item.Object)
+		hideRandom(got.Changes)
 		if window, measured := got.Changes[freezeWindow]; measured && window.After != nil {
 			got.Changes[freezeWindow] = Change{Before: window.Before, After: "measured"}
 		}
@@ -106,6 +108,32 @@ func answer(plugin Plugin, request Request, stored *unstructured.Unstructured) (
 		}
 	}
 	return got, reply.Item
+}
+
+// random is how a UUID looks that was drawn, not derived: version 4.
+var random = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
+
+// hideRandom puts words for values that differ each time.
+func hideRandom(changes map[string]Change) {
+	for path, change := range changes {
+		changes[path] = Change{Before: change.Before, After: withoutRandom(change.After)}
+	}
+}
+
+func withoutRandom(value any) any {
+	switch value := value.(type) {
+	case string:
+		if random.MatchString(value) {
+			return "a random UUID"
+		}
+	case map[string]any:
+		hidden := map[string]any{}
+		for key, below := range value {
+			hidden[key] = withoutRandom(below)
+		}
+		return hidden
+	}
+	return value
 }
 
 // normalize gives the answer the types and the empty fields that reading it from YAML would give.

@@ -25,7 +25,8 @@ type Request struct {
 	Namespace string         `json:"namespace"`
 	Item      string         `json:"item"`
 	From      string         `json:"from"`
-	Backup    map[string]any `json:"backup"` // spec of the Backup
+	Backup    map[string]any `json:"backup"`  // spec of the Backup
+	Restore   map[string]any `json:"restore"` // the Restore: labels, annotations, spec
 }
 
 // An Answer is what came of a request.

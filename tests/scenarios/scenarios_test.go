@@ -5,7 +5,6 @@ import (
 
 	"github.com/sirupsen/logrus"
 	logtest "github.com/sirupsen/logrus/hooks/test"
-	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
 	"github.com/vmware-tanzu/velero/pkg/plugin/velero"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -25,7 +24,7 @@ func TestActions(t *testing.T) {
 			backup: actions.NewBackup(reader, witness, log), podBackup: actions.NewPodBackup(reader, witness, log),
 			block: actions.NewItemBlock(reader, witness, log), podBlock: actions.NewPodItemBlock(reader, witness, log),
 			consistency: actions.NewConsistency(reader, witness, log),
-			restore:     actions.NewRestore(log), podRestore: actions.NewPodRestore(log),
+			restore:     actions.NewRestore(reader, log), podRestore: actions.NewPodRestore(reader, log),
 		}
 	})
 }
@@ -65,7 +64,7 @@ func (p *inProcess) Call(request Request, item, fromBackup *unstructured.Unstruc
 		reply.AdditionalItems, err = block.GetRelatedItems(item, Backup(request))
 	case "restore":
 		var output *velero.RestoreItemActionExecuteOutput
-		output, err = restore.Execute(&velero.RestoreItemActionExecuteInput{Item: item, ItemFromBackup: fromBackup, Restore: &velerov1.Restore{}})
+		output, err = restore.Execute(&velero.RestoreItemActionExecuteInput{Item: item, ItemFromBackup: fromBackup, Restore: Restore(request)})
 		if err == nil {
 			reply.Item = &unstructured.Unstructured{Object: output.UpdatedItem.UnstructuredContent()}
 			reply.LeftOut, reply.AdditionalItems = output.SkipRestore, output.AdditionalItems
