@@ -7,6 +7,7 @@ import (
 	"github.com/sirupsen/logrus"
 	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
 	"github.com/vmware-tanzu/velero/pkg/plugin/velero"
+	"github.com/vmware-tanzu/velero/pkg/util/boolptr"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"velero-plugin-for-kubevirt/pkg/graph"
@@ -51,26 +52,43 @@ func (b *Backup) Execute(u runtime.Unstructured, backup *velerov1.Backup) (runti
 	if err != nil {
 		return nil, nil, item.failed("finding what to back up with", err)
 	}
-	var wanted []kubevirt.ID
-	for _, neighbour := range neighbours {
-		if b.present(item, neighbour) && admits(backup.Spec, neighbour.ID) {
-			wanted = append(wanted, neighbour.ID)
-		}
+	in, err := b.input(item, backup, neighbours)
+	if err != nil {
+		return nil, nil, err
 	}
-	b.witness.brings(item.ID, wanted)
-	in := rules.Input{Phase: rules.Backup, Original: item.obj, AdditionalItems: wanted}
-	if item.GroupResource == kubevirt.VirtualMachines {
-		instance := kubevirt.ID{GroupResource: kubevirt.VirtualMachineInstances, Namespace: item.Namespace, Name: item.Name}
-		if in.Instance, err = b.reader.Get(context.Background(), instance); err != nil {
-			return nil, nil, item.failed("finding the instance of", err)
-		}
-	}
+	b.witness.brings(item.ID, in.AdditionalItems)
 	applied, err := rules.Run(item.GroupResource, item.obj, in)
 	if err != nil {
 		return nil, nil, item.failed("backing up", err)
 	}
 	logApplied(b.log, item, applied)
-	return u, toVelero(wanted), nil
+	return u, toVelero(in.AdditionalItems), nil
+}
+
+// input gathers what the rules may know about an item.
+func (b *Backup) input(item item, backup *velerov1.Backup, neighbours []graph.Neighbour) (rules.Input, error) {
+	in := rules.Input{
+		Phase: rules.Backup, Original: item.obj,
+		Backup: ofBackup(backup),
+		AllAsFiles: boolptr.IsSetToTrue(backup.Spec.DefaultVolumesToFsBackup),
+	}
+	for _, neighbour := range neighbours {
+		switch {
+		case !b.present(item, neighbour):
+		case admits(backup.Spec, neighbour.ID) && neighbour.Labels[velerov1.ExcludeFromBackupLabel] != "true":
+			in.AdditionalItems = append(in.AdditionalItems, neighbour.ID)
+		default:
+			in.Excluded = append(in.Excluded, neighbour.ID)
+		}
+	}
+	if item.GroupResource == kubevirt.VirtualMachines {
+		instance := kubevirt.ID{GroupResource: kubevirt.VirtualMachineInstances, Namespace: item.Namespace, Name: item.Name}
+		var err error
+		if in.Instance, err = b.reader.Get(context.Background(), instance); err != nil {
+			return in, item.failed("finding the instance of", err)
+		}
+	}
+	return in, nil
 }
 
 // snapshotOf returns the name of the VolumeSnapshot that Velero's CSI action has just taken of a PVC, "" when it took none. A

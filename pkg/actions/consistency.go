@@ -96,3 +96,20 @@ func (c *Consistency) report(item item, verdict consistency.Verdict, window time
 		log.Warn("the disks of the running VM are only crash-consistent")
 	}
 }
+
+// logConsistency repeats what the backup says of a VM's disks, which is what the restored VM begins with.
+func logConsistency(restoreLog logrus.FieldLogger, item item) {
+	level, message := consistency.Stamped(item.obj)
+	if level == "" {
+		return
+	}
+	log := restoreLog.WithFields(logrus.Fields{
+		"item": item.String(), "namespace": item.Namespace, "resource": item.GroupResource.String(), "name": item.Name,
+		"consistency": string(level),
+	})
+	if level == consistency.Crash {
+		log.WithField("error", message).Warn("the disks of the VM were only crash-consistent when they were backed up")
+		return
+	}
+	log.Info("the disks of the VM were consistent when they were backed up")
+}

@@ -2,15 +2,17 @@ package actions
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/google/uuid"
 	"github.com/sirupsen/logrus"
 	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
 	"github.com/vmware-tanzu/velero/pkg/plugin/velero"
+	"github.com/vmware-tanzu/velero/pkg/util/collections"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"velero-plugin-for-kubevirt/pkg/consistency"
 	"velero-plugin-for-kubevirt/pkg/graph"
 	"velero-plugin-for-kubevirt/pkg/kubevirt"
 	"velero-plugin-for-kubevirt/pkg/object"
@@ -28,12 +30,13 @@ type Restore struct {
 	holders map[rules.Mark][]kubevirt.ID // nil until an item needs it; the process serves one restore
 }
 
-// NewRestore returns the action for VMs, VMIs, replica sets, pools, DataVolumes and PersistentVolumeClaims, and for the
+// NewRestore returns the action for VMs, VMIs, replica sets, pools, their disks and the sources of those, and for the
 // operations on them.
 func NewRestore(reader Reader, log logrus.FieldLogger) *Restore {
 	selector := resources(
 		kubevirt.VirtualMachines, kubevirt.VirtualMachineInstances, kubevirt.VirtualMachineInstanceReplicaSets, kubevirt.VirtualMachinePools,
-		kubevirt.DataVolumes, kubevirt.PersistentVolumeClaims,
+		kubevirt.DataVolumes, kubevirt.DataSources, kubevirt.PersistentVolumeClaims,
+		kubevirt.VolumeImportSources, kubevirt.VolumeUploadSources, kubevirt.VolumeCloneSources,
 		kubevirt.VirtualMachineInstanceMigrations, kubevirt.VirtualMachineSnapshots, kubevirt.VirtualMachineSnapshotContents,
 		kubevirt.VirtualMachineRestores, kubevirt.VirtualMachineClones, kubevirt.VirtualMachineExports,
 		kubevirt.VirtualMachineBackups, kubevirt.VirtualMachineBackupTrackers, kubevirt.ObjectTransfers,
@@ -65,10 +68,13 @@ func (r *Restore) Execute(input *velero.RestoreItemActionExecuteInput) (*velero.
 		return nil, item.failed("restoring", err)
 	}
 	logApplied(r.log.WithField("target", in.Target.Namespace+"/"+in.Target.Name), item, applied)
-	r.logConsistency(item)
+	logConsistency(r.log, item)
 	output := velero.NewRestoreItemActionExecuteOutput(input.Item)
 	if n := len(applied); n > 0 && applied[n-1].LeaveOut != "" {
 		return output.WithoutRestore(), nil
+	}
+	if err := r.warnAbsent(item, in, input.Restore.Spec); err != nil {
+		return nil, item.failed("looking for what is named by", err)
 	}
 	ids, err := inBackup(item.GroupResource, original)
 	if err != nil {
@@ -78,27 +84,37 @@ func (r *Restore) Execute(input *velero.RestoreItemActionExecuteInput) (*velero.
 	return output, nil
 }
 
-// logConsistency repeats what the backup says of a VM's disks, which is what the restored VM begins with.
-func (r *Restore) logConsistency(item item) {
-	level, message := consistency.Stamped(item.obj)
-	if level == "" {
-		return
+// warnAbsent warns about networks and images of a namespace that is not restored, when the cluster does not have them. KubeVirt
+// does not start a VM without its network, and CDI does nothing for a DataVolume without its DataSource, finished or not.
+func (r *Restore) warnAbsent(item item, in rules.Input, spec velerov1.RestoreSpec) error {
+	named, err := graph.Named(item.GroupResource, item.obj)
+	if err != nil {
+		return err
 	}
-	log := r.log.WithFields(logrus.Fields{
-		"item": item.String(), "namespace": item.Namespace, "resource": item.GroupResource.String(), "name": item.Name,
-		"consistency": string(level),
-	})
-	if level == consistency.Crash {
-		log.WithField("error", message).Warn("the disks of the VM were only crash-consistent when they were backed up")
-		return
+	restored := collections.NewIncludesExcludes().Includes(spec.IncludedNamespaces...).Excludes(spec.ExcludedNamespaces...)
+	mapped := slices.Collect(maps.Values(spec.NamespaceMapping))
+	for _, neighbour := range named {
+		needed := neighbour.GroupResource == kubevirt.NetworkAttachmentDefinitions || neighbour.GroupResource == kubevirt.DataSources
+		inside := neighbour.Namespace == item.Namespace || slices.Contains(mapped, neighbour.Namespace) || restored.ShouldInclude(neighbour.Namespace)
+		if !needed || inside {
+			continue
+		}
+		found, err := r.reader.Get(context.Background(), neighbour.ID)
+		if err != nil {
+			return err
+		}
+		if found == nil {
+			r.log.WithFields(logrus.Fields{"item": item.String(), "target": in.Target.Namespace + "/" + in.Target.Name, "neighbour": neighbour.String(), "path": neighbour.Path}).
+				Warn("the item names an object of another namespace that this cluster does not have")
+		}
 	}
-	log.Info("the disks of the VM were consistent when they were backed up")
+	return nil
 }
 
 // input gathers what the rules may know about an item.
 func (r *Restore) input(ctx context.Context, item item, original map[string]any, restore *velerov1.Restore) (rules.Input, error) {
 	in := rules.Input{
-		Phase: rules.Restore, Original: original, Target: target(item.ID, restore),
+		Phase: rules.Restore, Original: original, Target: target(item.ID, restore), NamespaceMapping: restore.Spec.NamespaceMapping,
 		Restore: options.Source{
 			Place: options.OnRestore, Name: restore.Namespace + "/" + restore.Name,
 			Labels: restore.Labels, Annotations: restore.Annotations,

@@ -69,8 +69,8 @@ var lookups = []lookup{
 // instanceOfMachine finds the VMI of a VM: it has the VM's name (KubeVirt 1.9.0, pkg/virt-controller/watch/vm/vm.go).
 func instanceOfMachine(ctx context.Context, vm Item, reader Reader) ([]kubevirt.ID, error) {
 	id := kubevirt.ID{GroupResource: kubevirt.VirtualMachineInstances, Namespace: vm.namespace(), Name: vm.name()}
-	found, err := exists(ctx, reader, id)
-	if err != nil || !found {
+	found, err := metadataOf(ctx, reader, id)
+	if err != nil || found == nil {
 		return nil, err
 	}
 	return []kubevirt.ID{id}, nil
@@ -269,13 +269,18 @@ func owned(resource schema.GroupResource) func(context.Context, Item, Reader) ([
 	}
 }
 
-// exists tells whether the object is there.
-func exists(ctx context.Context, reader Reader, id kubevirt.ID) (bool, error) {
+// metadataOf returns the metadata of an object, nil when it is not there.
+func metadataOf(ctx context.Context, reader Reader, id kubevirt.ID) (*metav1.PartialObjectMetadata, error) {
 	items, err := reader.List(ctx, Query{GroupResource: id.GroupResource, Namespace: id.Namespace})
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	return slices.ContainsFunc(items, func(item metav1.PartialObjectMetadata) bool { return item.Name == id.Name }), nil
+	for i := range items {
+		if items[i].Name == id.Name {
+			return &items[i], nil
+		}
+	}
+	return nil, nil
 }
 
 func idOf(resource schema.GroupResource, item *metav1.PartialObjectMetadata) kubevirt.ID {

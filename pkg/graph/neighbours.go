@@ -16,10 +16,11 @@ import (
 // A Neighbour is an object that another one refers to.
 type Neighbour struct {
 	kubevirt.ID
-	Path     string // the field that names it; empty when it was looked up
-	Optional bool   // the referrer works without it
-	Absent   bool   // the reader knows that there is no such object
-	Unknown  error  // why the reader could not tell whether there is
+	Path     string            // the field that names it; empty when it was looked up
+	Optional bool              // the referrer works without it
+	Absent   bool              // the reader knows that there is no such object
+	Labels   map[string]string // the object's, when the reader knows that there is one
+	Unknown  error             // why the reader could not tell whether there is
 
 	numberedIf string // as Reference.NumberedIf
 }
@@ -50,8 +51,11 @@ func Neighbours(ctx context.Context, resource schema.GroupResource, obj map[stri
 	}
 	neighbours = slices.DeleteFunc(unique(neighbours), func(n Neighbour) bool { return n.ID == item.id() })
 	for i := range neighbours {
-		found, err := exists(ctx, reader, neighbours[i].ID)
-		neighbours[i].Absent, neighbours[i].Unknown = err == nil && !found, err
+		found, err := metadataOf(ctx, reader, neighbours[i].ID)
+		neighbours[i].Absent, neighbours[i].Unknown = err == nil && found == nil, err
+		if found != nil {
+			neighbours[i].Labels = found.Labels
+		}
 	}
 	return neighbours, nil
 }

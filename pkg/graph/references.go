@@ -46,11 +46,8 @@ type shape map[schema.GroupResource]string
 var (
 	vmiSpec = shape(kubevirt.VMISpec)
 	// domain is the part of it that presets have too.
-	domain = with(vmiSpec, ".domain", shape{kubevirt.VirtualMachineInstancePresets: "spec.domain"})
-	vmSpec = shape{
-		kubevirt.VirtualMachines:     "spec",
-		kubevirt.VirtualMachinePools: "spec.virtualMachineTemplate.spec",
-	}
+	domain     = with(vmiSpec, ".domain", shape{kubevirt.VirtualMachineInstancePresets: "spec.domain"})
+	vmSpec     = shape(kubevirt.VMSpec)
 	vm         = shape{kubevirt.VirtualMachines: ""}
 	vmi        = shape{kubevirt.VirtualMachineInstances: ""}
 	dataVolume = shape{kubevirt.DataVolumes: ""}

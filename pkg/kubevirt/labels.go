@@ -53,6 +53,28 @@ const (
 	// CurrentCheckpoint on a PVC: an import in several stages; CheckpointsDone: its last stage is in.
 	CurrentCheckpoint = cdi.GroupName + "/storage.checkpoint.current"
 	CheckpointsDone   = cdi.GroupName + "/storage.checkpoint.done"
+	// CloneToken and ExtendedCloneToken on a DataVolume or PVC: it may be filled from another namespace.
+	CloneToken         = cdi.GroupName + "/storage.clone.token"
+	ExtendedCloneToken = cdi.GroupName + "/storage.extended.clone.token"
+	// OwnedByDataVolume and EventsSource on a PVC: the DataVolume, as namespace/name.
+	OwnedByDataVolume = cdi.GroupName + "/ownedByDataVolume"
+	EventsSource      = cdi.GroupName + "/events.source"
+	// DataSourceNamespace on a PVC: where its VolumeCloneSource is (pkg/controller/populators/clone-populator.go).
+	DataSourceNamespace = cdi.GroupName + "/dataSourceNamespace"
+)
+
+// Annotations and labels that kubevirt-velero-plugin 0.9 leaves in a backup (pkg/util).
+const (
+	// IsOwned on a VirtualMachineInstance: a VM makes it.
+	IsOwned = cdi.GroupName + "/velero.isOwned"
+	// InProgress on a PVC: CDI had not finished filling it.
+	InProgress = "kvp.kubevirt.io/storage.inprogress"
+)
+
+// Annotations of Velero on a pod: the volumes to back up as files, and not to (Velero 1.18.1, pkg/apis/velero/v1).
+const (
+	BackupVolumes         = "backup.velero.io/backup-volumes"
+	BackupVolumesExcludes = "backup.velero.io/backup-volumes-excludes"
 )
 
 // AdditionalItems is the plugin's own annotation on a backed-up VirtualMachine or VirtualMachineInstance: the additional

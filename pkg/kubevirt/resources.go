@@ -73,6 +73,12 @@ var VMISpec = map[schema.GroupResource]string{
 	VirtualMachinePools:               "spec.virtualMachineTemplate.spec.template.spec",
 }
 
+// VMSpec is where each kind that is or makes VirtualMachines has the spec of one.
+var VMSpec = map[schema.GroupResource]string{
+	VirtualMachines:     "spec",
+	VirtualMachinePools: "spec.virtualMachineTemplate.spec",
+}
+
 // A kind is what an item calls itself: its API group and kind.
 type kind struct{ group, kind string }
 

@@ -18,6 +18,9 @@ var pvcPopulated = Rule{
 	Phases: []Phase{Restore},
 	Why:    "A PVC filled for a DataVolume is marked populatedFor; one that was not yet filled is left out, and CDI fetches it anew.",
 	Apply: func(pvc map[string]any, in Input) (Result, error) {
+		if object.Annotation(in.Original, kubevirt.InProgress) == "true" {
+			return Result{LeaveOut: "CDI had not finished filling it and fetches it again for its DataVolume"}, nil
+		}
 		owner := object.Owner(in.Original)
 		if owner == nil || owner.Kind != "DataVolume" {
 			return Result{}, nil

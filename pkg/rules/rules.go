@@ -43,6 +43,12 @@ type Input struct {
 	AdditionalItems []kubevirt.ID
 	// Instance is the running VirtualMachineInstance of a VM, nil when there is none (backup phase only).
 	Instance map[string]any
+	// Backup is what is asked on the Backup (backup phase only).
+	Backup options.Source
+	// Excluded are the objects the item refers to that are there and that the backup leaves out (backup phase only).
+	Excluded []kubevirt.ID
+	// AllAsFiles tells that the backup takes volumes of pods as files unless told otherwise (backup phase only).
+	AllAsFiles bool
 
 	// The rest is for the restore phase.
 
@@ -50,6 +56,8 @@ type Input struct {
 	Restore, Config options.Source
 	// Target is what the restored item will be called.
 	Target kubevirt.ID
+	// NamespaceMapping is that of the Restore.
+	NamespaceMapping map[string]string
 	// Holders are the VMs and VMIs of the cluster that were not made by this restore, by what they are known by. They are
 	// gathered only for an item of which DecidesByHolders says so.
 	Holders map[Mark][]kubevirt.ID
@@ -89,11 +97,18 @@ var All = []Rule{
 	vmiOwned,
 	vmiRuntimeLabels,
 	vmRevisionPin,
+	vmDisks,
+	podVolumeBackup,
+	populatorSource,
+	namespaceMapping,
+	vmRunStrategy,
 	vmFirmwareUUID,
 	vmMACAddress,
 	vmFirmwareIdentity,
 	dvPopulated,
 	pvcPopulated,
+	pvcDataSource,
+	cloneToken,
 	additionalItems,
 }
 

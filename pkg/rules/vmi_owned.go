@@ -16,7 +16,7 @@ var vmiOwned = Rule{
 	Phases: []Phase{Restore},
 	Why:    "A VirtualMachineInstance that has an owner is left out: its owner makes it.",
 	Apply: func(_ map[string]any, in Input) (Result, error) {
-		if object.Owner(in.Original) == nil {
+		if object.Owner(in.Original) == nil && !object.HasAnnotation(in.Original, kubevirt.IsOwned) {
 			return Result{}, nil
 		}
 		return Result{LeaveOut: "its owner makes a new VirtualMachineInstance"}, nil

@@ -80,7 +80,7 @@ func Resource(obj *unstructured.Unstructured) (schema.GroupResource, bool) {
 
 // Backup returns the Backup that a request is part of.
 func Backup(request Request) *velerov1.Backup {
-	backup := &velerov1.Backup{ObjectMeta: metav1.ObjectMeta{Namespace: "velero", Name: "nightly"}}
+	backup := &velerov1.Backup{ObjectMeta: metav1.ObjectMeta{Namespace: "velero", Name: "nightly", Labels: request.Labels}}
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(request.Backup, &backup.Spec); err != nil {
 		panic(err) // a typo in request.yaml
 	}

@@ -21,12 +21,13 @@ type Request struct {
 	Name  string `json:"name"`
 	Phase string `json:"phase"` // backup, consistency, itemblock or restore
 	// The item: one of objects.yaml, or, to restore what was backed up, the item that the request From answered.
-	Kind      string         `json:"kind"`
-	Namespace string         `json:"namespace"`
-	Item      string         `json:"item"`
-	From      string         `json:"from"`
-	Backup    map[string]any `json:"backup"`  // spec of the Backup
-	Restore   map[string]any `json:"restore"` // the Restore: labels, annotations, spec
+	Kind      string            `json:"kind"`
+	Namespace string            `json:"namespace"`
+	Item      string            `json:"item"`
+	From      string            `json:"from"`
+	Backup    map[string]any    `json:"backup"`  // spec of the Backup
+	Labels    map[string]string `json:"labels"`  // of the Backup
+	Restore   map[string]any    `json:"restore"` // the Restore: labels, annotations, spec
 }
 
 // An Answer is what came of a request.
