@@ -2,21 +2,15 @@ package actions
 
 import (
 	"context"
-	"maps"
-	"slices"
 	"sync"
 
-	"github.com/google/uuid"
 	"github.com/sirupsen/logrus"
-	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
 	"github.com/vmware-tanzu/velero/pkg/plugin/velero"
-	"github.com/vmware-tanzu/velero/pkg/util/collections"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"velero-plugin-for-kubevirt/pkg/graph"
 	"velero-plugin-for-kubevirt/pkg/kubevirt"
 	"velero-plugin-for-kubevirt/pkg/object"
-	"velero-plugin-for-kubevirt/pkg/options"
 	"velero-plugin-for-kubevirt/pkg/rules"
 )
 
@@ -82,70 +76,6 @@ func (r *Restore) Execute(input *velero.RestoreItemActionExecuteInput) (*velero.
 	}
 	output.AdditionalItems = toVelero(ids)
 	return output, nil
-}
-
-// warnAbsent warns about networks and images of a namespace that is not restored, when the cluster does not have them. KubeVirt
-// does not start a VM without its network, and CDI does nothing for a DataVolume without its DataSource, finished or not.
-func (r *Restore) warnAbsent(item item, in rules.Input, spec velerov1.RestoreSpec) error {
-	named, err := graph.Named(item.GroupResource, item.obj)
-	if err != nil {
-		return err
-	}
-	restored := collections.NewIncludesExcludes().Includes(spec.IncludedNamespaces...).Excludes(spec.ExcludedNamespaces...)
-	mapped := slices.Collect(maps.Values(spec.NamespaceMapping))
-	for _, neighbour := range named {
-		needed := neighbour.GroupResource == kubevirt.NetworkAttachmentDefinitions || neighbour.GroupResource == kubevirt.DataSources
-		inside := neighbour.Namespace == item.Namespace || slices.Contains(mapped, neighbour.Namespace) || restored.ShouldInclude(neighbour.Namespace)
-		if !needed || inside {
-			continue
-		}
-		found, err := r.reader.Get(context.Background(), neighbour.ID)
-		if err != nil {
-			return err
-		}
-		if found == nil {
-			r.log.WithFields(logrus.Fields{"item": item.String(), "target": in.Target.Namespace + "/" + in.Target.Name, "neighbour": neighbour.String(), "path": neighbour.Path}).
-				Warn("the item names an object of another namespace that this cluster does not have")
-		}
-	}
-	return nil
-}
-
-// input gathers what the rules may know about an item.
-func (r *Restore) input(ctx context.Context, item item, original map[string]any, restore *velerov1.Restore) (rules.Input, error) {
-	in := rules.Input{
-		Phase: rules.Restore, Original: original, Target: target(item.ID, restore), NamespaceMapping: restore.Spec.NamespaceMapping,
-		Restore: options.Source{
-			Place: options.OnRestore, Name: restore.Namespace + "/" + restore.Name,
-			Labels: restore.Labels, Annotations: restore.Annotations,
-		},
-		NewUUID: uuid.NewString,
-	}
-	var err error
-	if in.Config, err = config(ctx, r.reader, restore.Namespace); err != nil {
-		return in, err
-	}
-	needed, err := rules.DecidesByHolders(item.GroupResource, item.obj, in)
-	if err != nil || !needed {
-		return in, err
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.holders == nil {
-		if r.holders, err = holders(ctx, r.reader, restore); err != nil {
-			return in, err
-		}
-	}
-	in.Holders = r.holders
-	return in, nil
-}
-
-// target returns what a restored item will be called: Velero maps its namespace after the actions.
-func target(id kubevirt.ID, restore *velerov1.Restore) kubevirt.ID {
-	if mapped := restore.Spec.NamespaceMapping[id.Namespace]; mapped != "" {
-		id.Namespace = mapped
-	}
-	return id
 }
 
 // inBackup returns the neighbours of a backed-up item that are in the backup: those it lists, or, in a backup made without

@@ -49,6 +49,7 @@ var (
 	OvirtVolumePopulators     = schema.GroupResource{Group: forklift.GroupName, Resource: "ovirtvolumepopulators"}
 	OpenstackVolumePopulators = schema.GroupResource{Group: forklift.GroupName, Resource: "openstackvolumepopulators"}
 
+	Nodes                        = schema.GroupResource{Resource: "nodes"}
 	Pods                         = schema.GroupResource{Resource: "pods"}
 	PersistentVolumeClaims       = schema.GroupResource{Resource: "persistentvolumeclaims"}
 	Secrets                      = schema.GroupResource{Resource: "secrets"}

@@ -58,6 +58,13 @@ type Input struct {
 	Target kubevirt.ID
 	// NamespaceMapping is that of the Restore.
 	NamespaceMapping map[string]string
+	// StorageClasses are the new names of storage classes, by the old.
+	StorageClasses map[string]string
+	// Existing are the kinds of which an object of the target's name is in the cluster, the item's and VMIs. They are
+	// gathered only when Velero would change the object.
+	Existing []schema.GroupResource
+	// Nodes are the labels of the cluster's nodes. They are gathered only for an item that has NodePins.
+	Nodes []map[string]string
 	// Holders are the VMs and VMIs of the cluster that were not made by this restore, by what they are known by. They are
 	// gathered only for an item of which DecidesByHolders says so.
 	Holders map[Mark][]kubevirt.ID
@@ -97,10 +104,13 @@ var All = []Rule{
 	vmiOwned,
 	vmiRuntimeLabels,
 	vmRevisionPin,
+	existing,
 	vmDisks,
 	podVolumeBackup,
 	populatorSource,
 	namespaceMapping,
+	storageClass,
+	vmNodePin,
 	vmRunStrategy,
 	vmFirmwareUUID,
 	vmMACAddress,

@@ -3,56 +3,13 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
 	"reflect"
 	"strings"
 	"testing"
-	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/util/yaml"
 )
-
-const wellKnown = `
-apiVersion: kubevirt.io/v1
-kind: VirtualMachine
-metadata: {namespace: home, name: known}
-spec:
-  runStrategy: Always
-  dataVolumeTemplates:
-  - metadata: {name: known-root}
-    spec: {source: {blank: {}}, storage: {resources: {requests: {storage: 8Mi}}}}
-  template:
-    spec:
-      domain:
-        firmware: {serial: SN-4711, uuid: 6a0b7c1e-5b8e-4a0e-9d5b-0d5f2b1c9a01}
-        resources: {requests: {memory: 64Mi}}
-        devices: {interfaces: [{name: default, masquerade: {}, macAddress: "02:00:00:00:47:11"}]}
-      networks: [{name: default, pod: {}}]
-      volumes: [{name: root, dataVolume: {name: known-root}}]
-`
-
-// runKnown makes a VM with an identity of its own.
-func (w *world) runKnown(t *testing.T) {
-	t.Helper()
-	vm := &unstructured.Unstructured{}
-	if err := yaml.Unmarshal([]byte(wellKnown), &vm.Object); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Load(t.Context(), []*unstructured.Unstructured{vm}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { w.loseMachines(t, "home") })
-	w.awaitRunning(t, "home")
-}
-
-func (w *world) awaitRunning(t *testing.T, namespace string) {
-	t.Helper()
-	if err := w.AwaitReady(context.WithoutCancel(t.Context()), namespace, "known", time.Minute); err != nil {
-		t.Fatal(err)
-	}
-}
 
 // domainOf returns what the VM known says of its guest's identity.
 func (w *world) domainOf(t *testing.T, namespace string) []any {
@@ -123,7 +80,10 @@ func identityIn(spec map[string]any) []string {
 
 func TestAVMRestoredThreeTimesBesideItsOriginalIsFourMachines(t *testing.T) {
 	w := living(t)
-	w.runKnown(t)
+	w.create(t, "home", "known.yaml")
+	if err := w.WriteText(t.Context(), "home", "known-root", userData); err != nil {
+		t.Fatal(err)
+	}
 	original := w.domainOf(t, "home")
 	report := w.backup(t, "--include-namespaces", "home")
 	for _, namespace := range []string{"copy-1", "copy-2", "copy-3"} {
@@ -139,12 +99,24 @@ func TestAVMRestoredThreeTimesBesideItsOriginalIsFourMachines(t *testing.T) {
 				warned++
 			}
 		}
-		if warned != 3 {
-			t.Errorf("%d warnings that the original has the same, want 3", warned)
+		if warned != 4 { // two MAC addresses, serial and UUID
+			t.Errorf("%d warnings that the original has the same, want 4", warned)
 		}
 	}
 	for _, namespace := range []string{"copy-1", "copy-2", "copy-3"} {
-		w.awaitRunning(t, namespace)
+		w.settle(t, namespace)
+		vm := w.find(t, vmAPI, "VirtualMachine", namespace)["known"]
+		networks, _, _ := unstructured.NestedSlice(vm.Object, "spec", "template", "spec", "networks")
+		templates, _, _ := unstructured.NestedSlice(vm.Object, "spec", "dataVolumeTemplates")
+		if said := fmt.Sprint(networks, templates); strings.Contains(said, "home") || !strings.Contains(said, namespace+"/lan") {
+			t.Errorf("the VM in %s names %s", namespace, said)
+		}
+		if w.find(t, "k8s.cni.cncf.io/v1", "NetworkAttachmentDefinition", namespace)["lan"] == nil {
+			t.Errorf("the network did not come along to %s", namespace)
+		}
+		if got, err := w.ReadText(t.Context(), namespace, "known-root"); err != nil || got != userData {
+			t.Errorf("the disk in %s has %q: %v", namespace, got, err)
+		}
 	}
 	if shared := w.shared(t); len(shared) != 0 {
 		t.Errorf("machines share:\n%s", strings.Join(shared, "\n"))
@@ -156,12 +128,12 @@ func TestAVMRestoredThreeTimesBesideItsOriginalIsFourMachines(t *testing.T) {
 
 func TestAVMRestoredAfterItsOriginalIsGoneIsTheSameMachine(t *testing.T) {
 	w := living(t)
-	w.runKnown(t)
+	w.create(t, "home", "known.yaml")
 	original := w.domainOf(t, "home")
 	report := w.backup(t, "--include-namespaces", "home")
 	w.loseMachines(t, "home")
 	w.restore(t, report.Name, "--include-namespaces", "home")
-	w.awaitRunning(t, "home")
+	w.settle(t, "home")
 	if now := w.domainOf(t, "home"); !reflect.DeepEqual(now, original) {
 		t.Errorf("the original was %v, the restored is %v", original, now)
 	}
@@ -170,7 +142,7 @@ func TestAVMRestoredAfterItsOriginalIsGoneIsTheSameMachine(t *testing.T) {
 	if _, err := w.Restore(t.Context(), name(t)+"-away", report.Name, "--include-namespaces", "home", "--namespace-mappings", "home:away"); err != nil {
 		t.Fatal(err)
 	}
-	w.awaitRunning(t, "away")
+	w.settle(t, "away")
 	if now := w.domainOf(t, "away"); !reflect.DeepEqual(now, original) {
 		t.Errorf("the original was %v, the restored one in another namespace is %v", original, now)
 	}

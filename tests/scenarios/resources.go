@@ -23,6 +23,7 @@ var Resources = []Served{
 	{core("persistentvolumes"), "PersistentVolume", false},
 	{core("persistentvolumeclaims"), "PersistentVolumeClaim", true},
 	{core("pods"), "Pod", true},
+	{core("nodes"), "Node", false},
 	{core("secrets"), "Secret", true},
 	{core("configmaps"), "ConfigMap", true},
 	{core("serviceaccounts"), "ServiceAccount", true},
