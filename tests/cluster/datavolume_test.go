@@ -132,6 +132,7 @@ func testRestoredDataVolumes(t *testing.T, c *Cluster) {
 			test.run(t, c, volume)
 		})
 	}
+	testFurtherRestoredDataVolumes(t, c)
 }
 
 func (test restoredCase) run(t *testing.T, c *Cluster, volume *unstructured.Unstructured) {
@@ -211,7 +212,8 @@ func restoreVolume(t *testing.T, c *Cluster, volume *unstructured.Unstructured, 
 	return c.clients.await(t.Context(), claim, "there", 10*time.Second, func(*unstructured.Unstructured) bool { return true })
 }
 
-func restoreClaim(t *testing.T, c *Cluster, namespace string, marked bool) error {
+// restoredClaim returns the claim of d as Velero restores it from the snapshot.
+func restoredClaim(t *testing.T, c *Cluster, namespace string) *unstructured.Unstructured {
 	restored := asRestored(live(t, c, object("v1", "PersistentVolumeClaim", "origin", "d")), namespace)
 	annotations := restored.GetAnnotations()
 	for name := range annotations {
@@ -226,6 +228,11 @@ func restoreClaim(t *testing.T, c *Cluster, namespace string, marked bool) error
 	restored.Object["spec"].(map[string]any)["dataSource"] = map[string]any{
 		"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": "shot",
 	}
+	return restored
+}
+
+func restoreClaim(t *testing.T, c *Cluster, namespace string, marked bool) error {
+	restored := restoredClaim(t, c, namespace)
 	if marked {
 		mark(restored, "populatedFor")
 	}
