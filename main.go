@@ -39,7 +39,7 @@ func serve() {
 	kubeconfig := flags.String("kubeconfig", "", "")
 	kubecontext := flags.String("kubecontext", "", "")
 	server := framework.NewServer().BindFlags(flags)
-	live := sync.OnceValues(func() (actions.Reader, error) {
+	live := sync.OnceValues(func() (*cluster.Live, error) {
 		config, err := restConfig(*kubeconfig, *kubecontext)
 		if err != nil {
 			return nil, err
@@ -54,13 +54,19 @@ func serve() {
 		RegisterBackupItemAction("velero-plugin-for-kubevirt/consistency", witnesses(live, witness, actions.NewConsistency)).
 		RegisterItemBlockAction("velero-plugin-for-kubevirt/itemblock", witnesses(live, witness, actions.NewItemBlock)).
 		RegisterItemBlockAction("velero-plugin-for-kubevirt/itemblock-pods", witnesses(live, witness, actions.NewPodItemBlock)).
-		RegisterRestoreItemAction("velero-plugin-for-kubevirt/restore", reads(live, actions.NewRestore)).
+		RegisterRestoreItemActionV2("velero-plugin-for-kubevirt/restore", func(log logrus.FieldLogger) (any, error) {
+			c, err := live()
+			if err != nil {
+				return nil, err
+			}
+			return actions.NewRestore(c, c.Patch, log), nil
+		}).
 		RegisterRestoreItemAction("velero-plugin-for-kubevirt/restore-pods", reads(live, actions.NewPodRestore)).
 		Serve()
 }
 
 // reads makes an initializer for an action that reads the cluster; all of them share one reader.
-func reads[Action any](live func() (actions.Reader, error), newAction func(actions.Reader, logrus.FieldLogger) Action) common.HandlerInitializer {
+func reads[Action any](live func() (*cluster.Live, error), newAction func(actions.Reader, logrus.FieldLogger) Action) common.HandlerInitializer {
 	return func(log logrus.FieldLogger) (any, error) {
 		reader, err := live()
 		if err != nil {
@@ -71,7 +77,7 @@ func reads[Action any](live func() (actions.Reader, error), newAction func(actio
 }
 
 // witnesses makes an initializer for an action of a backup; all of them share one witness, too.
-func witnesses[Action any](live func() (actions.Reader, error), witness *actions.Witness, newAction func(actions.Reader, *actions.Witness, logrus.FieldLogger) Action) common.HandlerInitializer {
+func witnesses[Action any](live func() (*cluster.Live, error), witness *actions.Witness, newAction func(actions.Reader, *actions.Witness, logrus.FieldLogger) Action) common.HandlerInitializer {
 	return reads(live, func(reader actions.Reader, log logrus.FieldLogger) Action { return newAction(reader, witness, log) })
 }
 

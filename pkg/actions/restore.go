@@ -14,10 +14,14 @@ import (
 	"velero-plugin-for-kubevirt/pkg/rules"
 )
 
+// A Patch changes an object of the cluster by a JSON merge patch.
+type Patch func(ctx context.Context, id kubevirt.ID, patch []byte) error
+
 // Restore is a RestoreItemAction: it leaves an item out or applies the restore rules to it, and adds what it refers to.
 type Restore struct {
 	selector velero.ResourceSelector
 	reader   graph.Reader
+	patch    Patch
 	log      logrus.FieldLogger
 
 	mu      sync.Mutex
@@ -26,7 +30,7 @@ type Restore struct {
 
 // NewRestore returns the action for VMs, VMIs, replica sets, pools, their disks and the sources of those, and for the
 // operations on them.
-func NewRestore(reader Reader, log logrus.FieldLogger) *Restore {
+func NewRestore(reader Reader, patch Patch, log logrus.FieldLogger) *Restore {
 	selector := resources(
 		kubevirt.VirtualMachines, kubevirt.VirtualMachineInstances, kubevirt.VirtualMachineInstanceReplicaSets, kubevirt.VirtualMachinePools,
 		kubevirt.DataVolumes, kubevirt.DataSources, kubevirt.PersistentVolumeClaims,
@@ -35,7 +39,7 @@ func NewRestore(reader Reader, log logrus.FieldLogger) *Restore {
 		kubevirt.VirtualMachineRestores, kubevirt.VirtualMachineClones, kubevirt.VirtualMachineExports,
 		kubevirt.VirtualMachineBackups, kubevirt.VirtualMachineBackupTrackers, kubevirt.ObjectTransfers,
 	)
-	return &Restore{selector: selector, reader: reader, log: log}
+	return &Restore{selector: selector, reader: reader, patch: patch, log: log}
 }
 
 // NewPodRestore returns the action for virt-launcher and hotplug pods.
@@ -69,6 +73,9 @@ func (r *Restore) Execute(input *velero.RestoreItemActionExecuteInput) (*velero.
 	}
 	if err := r.warnAbsent(item, in, input.Restore.Spec); err != nil {
 		return nil, item.failed("looking for what is named by", err)
+	}
+	if object.Annotation(item.obj, kubevirt.HeldRunStrategy) != "" {
+		output.OperationID = in.Target.Namespace + "/" + in.Target.Name
 	}
 	ids, err := inBackup(item.GroupResource, original)
 	if err != nil {

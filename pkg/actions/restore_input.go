@@ -40,6 +40,11 @@ func (r *Restore) input(ctx context.Context, item item, original map[string]any,
 	if in.Existing, err = r.existing(ctx, in.Target, restore); err != nil {
 		return in, err
 	}
+	if item.GroupResource == kubevirt.VirtualMachines {
+		if _, in.WaitingDisks, err = r.disks(ctx, item.obj, in.Target.Namespace); err != nil {
+			return in, err
+		}
+	}
 	if in.Nodes, err = r.nodes(ctx, item); err != nil {
 		return in, err
 	}

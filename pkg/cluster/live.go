@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/discovery/cached/memory"
 	"k8s.io/client-go/dynamic"
@@ -205,4 +206,19 @@ func (l *Live) get(ctx context.Context, id kubevirt.ID) (map[string]any, error) 
 		return nil, err
 	}
 	return obj.Object, nil
+}
+
+// Patch changes an object by a JSON merge patch.
+func (l *Live) Patch(ctx context.Context, id kubevirt.ID, patch []byte) error {
+	resource, found, err := l.served(id.GroupResource)
+	if err == nil && !found {
+		err = fmt.Errorf("the cluster does not serve %s", id.GroupResource)
+	}
+	if err == nil {
+		_, err = l.objects.Resource(resource).Namespace(id.Namespace).Patch(ctx, id.Name, types.MergePatchType, patch, metav1.PatchOptions{})
+	}
+	if err != nil {
+		return fmt.Errorf("patching %s: %w", id, err)
+	}
+	return nil
 }

@@ -93,6 +93,10 @@ const (
 	ConsistencyPolicy = Consistency + "-policy"
 )
 
+// HeldRunStrategy is the plugin's own annotation on a restored VirtualMachine that does not run yet: the run strategy that it
+// gets when its disks have their data.
+const HeldRunStrategy = "velero.kubevirt.io/held-run-strategy"
+
 // Annotations of a VirtualMachineInstance that name other objects.
 const (
 	// HookSidecars lists containers that run beside the guest, as JSON (KubeVirt 1.9.0, pkg/hooks/hooks.go).

@@ -63,6 +63,8 @@ type Input struct {
 	// Existing are the kinds of which an object of the target's name is in the cluster, the item's and VMIs. They are
 	// gathered only when Velero would change the object.
 	Existing []schema.GroupResource
+	// WaitingDisks are the claims of a VM that the data mover has still to fill.
+	WaitingDisks []string
 	// Nodes are the labels of the cluster's nodes. They are gathered only for an item that has NodePins.
 	Nodes []map[string]string
 	// Holders are the VMs and VMIs of the cluster that were not made by this restore, by what they are known by. They are
@@ -112,6 +114,7 @@ var All = []Rule{
 	storageClass,
 	vmNodePin,
 	vmRunStrategy,
+	vmHold,
 	vmFirmwareUUID,
 	vmMACAddress,
 	vmFirmwareIdentity,

@@ -106,6 +106,10 @@ func TestAVMRestoredThreeTimesBesideItsOriginalIsFourMachines(t *testing.T) {
 	for _, namespace := range []string{"copy-1", "copy-2", "copy-3"} {
 		w.settle(t, namespace)
 		vm := w.find(t, vmAPI, "VirtualMachine", namespace)["known"]
+		if vm == nil {
+			t.Errorf("namespace %s has no VM", namespace)
+			continue
+		}
 		networks, _, _ := unstructured.NestedSlice(vm.Object, "spec", "template", "spec", "networks")
 		templates, _, _ := unstructured.NestedSlice(vm.Object, "spec", "dataVolumeTemplates")
 		if said := fmt.Sprint(networks, templates); strings.Contains(said, "home") || !strings.Contains(said, namespace+"/lan") {

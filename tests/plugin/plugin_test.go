@@ -282,6 +282,47 @@ func TestListsAreSharedByAllItemsOfABackup(t *testing.T) {
 	}
 }
 
+// The VMs of the cluster are read once for all items of a restore, and not at all when nothing depends on them.
+func TestTheClusterIsReadOnceForIdentities(t *testing.T) {
+	const dir = "../scenarios/a-vm-restored-beside-its-original"
+	objects, err := scenarios.Objects(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	requests, err := scenarios.Requests(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := startAPIServer(t, cluster.FromObjects(objects))
+	plugin := start(t, server)
+	lists := func(name string) int {
+		request := requests[slices.IndexFunc(requests, func(r scenarios.Request) bool { return r.Name == name })]
+		item, err := scenarios.Find(objects, request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := plugin.Call(request, scenarios.AsRestored(item), item.DeepCopy()); err != nil {
+			t.Fatal(err)
+		}
+		server.mu.Lock()
+		defer server.mu.Unlock()
+		count := 0
+		for _, url := range server.requests {
+			if strings.Contains(url, "/virtualmachines?") || strings.Contains(url, "/virtualmachineinstances?") {
+				count++
+			}
+		}
+		return count
+	}
+	if n := lists("beside-keep"); n != 0 {
+		t.Errorf("%d lists although the identity is kept", n)
+	}
+	first := lists("beside")
+	if second := lists("over-itself"); first < 2 || second != first {
+		t.Errorf("%d lists after one item, %d after two", first, second)
+	}
+}
+
 // The mark is put into every object of every item; no rule knows it.
 func TestUnknownFieldsComeOutUnchanged(t *testing.T) {
 	objects, err := scenarios.Objects(situation)

@@ -24,7 +24,7 @@ func TestActions(t *testing.T) {
 			backup: actions.NewBackup(reader, witness, log), podBackup: actions.NewPodBackup(reader, witness, log),
 			block: actions.NewItemBlock(reader, witness, log), podBlock: actions.NewPodItemBlock(reader, witness, log),
 			consistency: actions.NewConsistency(reader, witness, log),
-			restore:     actions.NewRestore(reader, log), podRestore: actions.NewPodRestore(reader, log),
+			restore:     actions.NewRestore(reader, nil, log), podRestore: actions.NewPodRestore(reader, log),
 		}
 	})
 }

@@ -1,0 +1,134 @@
+package actions
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
+	"github.com/vmware-tanzu/velero/pkg/plugin/velero"
+	corev1 "k8s.io/api/core/v1"
+
+	"velero-plugin-for-kubevirt/pkg/graph"
+	"velero-plugin-for-kubevirt/pkg/kubevirt"
+	"velero-plugin-for-kubevirt/pkg/object"
+)
+
+// Progress tells Velero whether a held VM has been released, and releases it when all its disks are there. Velero asks every
+// ten seconds, each time in a new process. What cannot be found out or done now is tried again then: an error would end the
+// operation and leave the VM held.
+func (r *Restore) Progress(operation string, _ *velerov1.Restore) (velero.OperationProgress, error) {
+	progress := velero.OperationProgress{OperationUnits: "disks", Updated: time.Now()}
+	if err := r.releaseWhenFilled(operation, &progress); err != nil {
+		r.log.WithField("target", operation).WithError(err).Warn("the VM is held, and could not be looked at or released; this is tried again")
+		progress.Description = err.Error()
+	}
+	return progress, nil
+}
+
+func (r *Restore) releaseWhenFilled(operation string, progress *velero.OperationProgress) error {
+	vm, err := r.held(operation)
+	if err != nil {
+		return err
+	}
+	if vm == nil { // it is gone, or somebody has released it
+		progress.Completed = true
+		return nil
+	}
+	disks, waiting, err := r.disks(context.Background(), vm, object.Namespace(vm))
+	if err != nil {
+		return err
+	}
+	progress.NTotal, progress.NCompleted = int64(disks), int64(disks-len(waiting))
+	if len(waiting) > 0 {
+		progress.Description = "waiting for the data of " + strings.Join(waiting, ", ")
+		return nil
+	}
+	if err := r.release(vm); err != nil {
+		return err
+	}
+	progress.Completed = true
+	return nil
+}
+
+// Cancel releases a held VM although its disks are not there: Velero has waited for as long as the Restore allows.
+func (r *Restore) Cancel(operation string, _ *velerov1.Restore) error {
+	vm, err := r.held(operation)
+	if err == nil && vm != nil {
+		err = r.release(vm)
+	}
+	log := r.log.WithFields(logrus.Fields{"rule": "vm-hold", "target": operation})
+	if err != nil {
+		log.WithError(err).Errorf("the VM is still held: set its run strategy to what its annotation %s says", kubevirt.HeldRunStrategy)
+		return err
+	}
+	log.Warn("the disks of the VM did not come in time, and it is no longer held: it may not start")
+	return nil
+}
+
+// AreAdditionalItemsReady is never asked: no item waits for others.
+func (r *Restore) AreAdditionalItemsReady([]velero.ResourceIdentifier, *velerov1.Restore) (bool, error) {
+	return true, nil
+}
+
+// Name is required by Velero and never called (Velero 1.18.1, pkg/plugin/velero/restoreitemaction/v2).
+func (r *Restore) Name() string { return "" }
+
+// held returns the VM that an operation is about, nil when it is not held any more.
+func (r *Restore) held(operation string) (map[string]any, error) {
+	namespace, name, _ := strings.Cut(operation, "/")
+	vm, err := r.reader.Get(context.Background(), kubevirt.ID{GroupResource: kubevirt.VirtualMachines, Namespace: namespace, Name: name})
+	if err != nil || vm == nil || object.Annotation(vm, kubevirt.HeldRunStrategy) == "" {
+		return nil, err
+	}
+	return vm, nil
+}
+
+// release gives a VM the run strategy that it was held with.
+func (r *Restore) release(vm map[string]any) error {
+	patch, err := json.Marshal(map[string]any{
+		"metadata": map[string]any{"annotations": map[string]any{kubevirt.HeldRunStrategy: nil}},
+		"spec":     map[string]any{"runStrategy": object.Annotation(vm, kubevirt.HeldRunStrategy)},
+	})
+	if err != nil {
+		return err
+	}
+	id := kubevirt.ID{GroupResource: kubevirt.VirtualMachines, Namespace: object.Namespace(vm), Name: object.Name(vm)}
+	return r.patch(context.Background(), id, patch)
+}
+
+// disks returns how many claims a VM has in a namespace, and the names of those that the data mover has still to fill. It
+// marks them with a selector that only the volume with the data will fit (Velero 1.18.1, pkg/restore/actions/csi/pvc_action.go).
+func (r *Restore) disks(ctx context.Context, vm map[string]any, namespace string) (disks int, waiting []string, err error) {
+	named, err := graph.Named(kubevirt.VirtualMachines, vm)
+	if err != nil {
+		return 0, nil, err
+	}
+	for _, neighbour := range named {
+		if neighbour.GroupResource != kubevirt.PersistentVolumeClaims || neighbour.Namespace != object.Namespace(vm) {
+			continue
+		}
+		claim, err := r.reader.Get(ctx, kubevirt.ID{GroupResource: kubevirt.PersistentVolumeClaims, Namespace: namespace, Name: neighbour.Name})
+		if err != nil {
+			return 0, nil, err
+		}
+		disks++
+		phase, err := object.String(claim, "status.phase")
+		if err != nil {
+			return 0, nil, err
+		}
+		selector, err := object.Map(claim, "spec.selector.matchLabels")
+		if err != nil {
+			return 0, nil, fmt.Errorf("reading PersistentVolumeClaim %s/%s: %w", namespace, neighbour.Name, err)
+		}
+		if selector[velerov1.DynamicPVRestoreLabel] != nil && phase != string(corev1.ClaimBound) {
+			waiting = append(waiting, neighbour.Name)
+		}
+	}
+	slices.Sort(waiting)
+	return disks, waiting, nil
+}
