@@ -28,6 +28,7 @@ type editedCase struct {
 	noClaim     bool
 	late        bool   // the snapshot with the data comes after both
 	status      string // put into the DataVolume's status
+	touched     bool   // the DataVolume is changed after both are there
 	denied      string // the DataVolume is refused with this
 	phase       string // of the DataVolume in the end
 	bytes       string // in the end
@@ -121,6 +122,8 @@ func testFurtherRestoredDataVolumes(t *testing.T, c *Cluster) {
 		// Succeeded before there is data.
 		{name: "e", late: true, phase: "Succeeded", bytes: "USER-DATA"},
 		{name: "f2", volumeFirst: true, claim: bare(populatedFor), phase: "Pending", bytes: "USER-DATA"},
+		// CDI looks again, refuses the claim ("already exists and is not managed by DataVolume"), and says Succeeded.
+		{name: "h", volumeFirst: true, claim: bare(populatedFor), touched: true, phase: "Succeeded", bytes: "USER-DATA"},
 		{name: "j1", volume: sourced(map[string]any{"source": map[string]any{"pvc": map[string]any{"namespace": "gone", "name": "gone"}}}), phase: "Succeeded", bytes: "USER-DATA"},
 		{name: "j3", volume: sourced(map[string]any{"source": map[string]any{"snapshot": map[string]any{"namespace": "j3", "name": "gone"}}}), phase: "Succeeded", bytes: "USER-DATA"},
 		// CDI never looks at it.
@@ -208,13 +211,19 @@ func (test editedCase) restore(t *testing.T, c *Cluster) {
 			t.Fatal(err)
 		}
 	}
+	resource, _, err := c.clients.resource(volume)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if test.status != "" {
-		resource, _, err := c.clients.resource(volume)
-		if err != nil {
-			t.Fatal(err)
-		}
 		patch := fmt.Appendf(nil, `{"status":{"phase":%q}}`, test.status)
 		if _, err := resource.Patch(t.Context(), "d", types.MergePatchType, patch, metav1.PatchOptions{}, "status"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if test.touched {
+		patch := []byte(`{"metadata":{"annotations":{"touched":"yes"}}}`)
+		if _, err := resource.Patch(t.Context(), "d", types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}
