@@ -26,6 +26,9 @@ const (
 	AgentAnnotation = "fake.guest/agent"
 	// HoldAnnotation with the value "true" keeps the guest from booting. Only KubeVirt's processes notice.
 	HoldAnnotation = "fake.guest/hold"
+	// CrashAnnotation with the value "true" ends every start of the guest before it runs, as a launcher that crashes. Only
+	// KubeVirt's processes notice.
+	CrashAnnotation = "fake.guest/crash"
 	// MigrationAnnotation with the value "fail" or "hold" makes a live migration fail or never end. Only KubeVirt's
 	// processes notice.
 	MigrationAnnotation = "fake.guest/migration"

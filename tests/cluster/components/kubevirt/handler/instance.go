@@ -18,6 +18,7 @@ const (
 	noFreeze              = "no-fsfreeze"             // an agent that cannot freeze
 	windows               = "windows"                 // an agent of Windows
 	holdAnnotation        = "fake.guest/hold"         // "true": the guest does not boot
+	crashAnnotation       = "fake.guest/crash"        // "true": the launcher gives up before the guest runs
 	migrationAnnotation   = "fake.guest/migration"    // "fail" or "hold"
 )
 
@@ -39,7 +40,7 @@ func (h *handler) play(ctx context.Context, vmi *v1.VirtualMachineInstance, g *g
 	return 0, nil
 }
 
-// boot lets a guest boot when its time has come.
+// boot lets a guest boot, or fail to, when its time has come.
 func (h *handler) boot(vmi *v1.VirtualMachineInstance) (again time.Duration) {
 	if vmi.Annotations[holdAnnotation] == "true" {
 		return 0
@@ -52,6 +53,13 @@ func (h *handler) boot(vmi *v1.VirtualMachineInstance) (again time.Duration) {
 		if left := h.bootDelay - time.Since(transition.PhaseTransitionTimestamp.Time); left > 0 {
 			return left
 		}
+	}
+	if vmi.Annotations[crashAnnotation] == "true" {
+		// What virt-handler makes of a launcher that is gone (KubeVirt v1.8.4, pkg/virt-handler/vm.go,
+		// calculateVmPhaseForStatusReason). An instance that ends without ever having been Running counts as a failed start, and
+		// its VM as crash-looping (pkg/virt-controller/watch/vm/vm.go, vmiFailedEarly).
+		enterPhase(vmi, v1.Failed)
+		return 0
 	}
 	enterPhase(vmi, v1.Running)
 	setCondition(vmi, migratable(vmi))
