@@ -66,6 +66,10 @@ type Options struct {
 	Progress io.Writer
 	// Exec runs the commands sent into containers. By default that is KubeVirt's virt-freezer and nothing else.
 	Exec Exec
+	// Storage is the folder of what may outlive a cluster: the object store's files, and the CSI driver's volumes and
+	// snapshots. A cluster started with the folder of an earlier one finds them there, as on a storage array that both
+	// are connected to. By default it is Dir.
+	Storage string
 	// Without leaves parts out: KubeVirt and CDI are those that can be.
 	Without []string
 	// Releases chooses versions of components, by the folder of their module, such as velero: v1.17.2. See Releases.
@@ -229,6 +233,14 @@ func claimDir(dir string) (string, error) {
 // path returns a path inside the cluster's folder.
 func (c *Cluster) path(elements ...string) string {
 	return filepath.Join(append([]string{c.Dir}, elements...)...)
+}
+
+// storage returns a path inside the folder of what may outlive the cluster.
+func (c *Cluster) storage(elements ...string) string {
+	if c.options.Storage == "" {
+		return c.path(elements...)
+	}
+	return filepath.Join(append([]string{c.options.Storage}, elements...)...)
 }
 
 // port reserves a free port for as long as the cluster lives.

@@ -46,7 +46,7 @@ func startCSI(ctx context.Context, c *Cluster) error {
 	if _, err := c.supervisor.start(ctx, command{
 		name:   "csidriver",
 		binary: c.binaries["csidriver"],
-		args:   []string{"--endpoint", socket, "--root", c.path("csi"), "--faults", c.csiFaults(), "--driver-name", CSIDriver, "--node-id", NodeName},
+		args:   []string{"--endpoint", socket, "--root", c.storage("csi"), "--faults", c.csiFaults(), "--driver-name", CSIDriver, "--node-id", NodeName},
 		ready: func(ctx context.Context) error {
 			connection, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
 			if err != nil {

@@ -23,10 +23,10 @@ type store struct {
 const bucket = "velero"
 
 // BucketDir is the folder that holds the objects of the backup location.
-func (c *Cluster) BucketDir() string { return c.path("s3", "data", bucket) }
+func (c *Cluster) BucketDir() string { return c.storage("s3", "data", bucket) }
 
 func startObjectStore(ctx context.Context, c *Cluster) error {
-	metadata := c.path("s3", "metadata")
+	metadata := c.storage("s3", "metadata")
 	for _, dir := range []string{metadata, c.BucketDir()} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
@@ -40,7 +40,7 @@ func startObjectStore(ctx context.Context, c *Cluster) error {
 	_, err = c.supervisor.start(ctx, command{
 		name:   "versitygw",
 		binary: c.binaries["versitygw"],
-		args:   []string{"--port", loopback(port), "--region", region, "--health", "/health", "posix", "--sidecar", metadata, c.path("s3", "data")},
+		args:   []string{"--port", loopback(port), "--region", region, "--health", "/health", "posix", "--sidecar", metadata, c.storage("s3", "data")},
 		env:    []string{"ROOT_ACCESS_KEY=" + c.store.accessKey, "ROOT_SECRET_KEY=" + c.store.secretKey},
 		ready: func(ctx context.Context) error {
 			return answersOK(ctx, http.DefaultClient, c.store.url+"/health", "")

@@ -31,8 +31,10 @@ var (
 	interrupted, stop = signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	toStop            []*cluster.Cluster
 
-	theLiving = sync.OnceValues(func() (*world, error) { return newWorld() })
-	theStored = sync.OnceValues(func() (*world, error) { return newWorld(cluster.KubeVirt, cluster.CDI) })
+	theLiving = sync.OnceValues(func() (*world, error) { return newWorld(cluster.Options{}) })
+	theStored = sync.OnceValues(func() (*world, error) {
+		return newWorld(cluster.Options{Without: []string{cluster.KubeVirt, cluster.CDI}})
+	})
 )
 
 // living returns the world in which all controllers run: what is made there lives.
@@ -68,13 +70,14 @@ func enter(t *testing.T, begin func() (*world, error)) *world {
 	return w
 }
 
-func newWorld(without ...string) (*world, error) {
+func newWorld(options cluster.Options) (*world, error) {
+	options.Progress = os.Stderr
+	var err error
 	// make matrix sets it, to text such as velero=v1.17.2,kubevirt=v1.7.0.
-	releases, err := cluster.ParseReleases(os.Getenv("CLUSTER_RELEASES"))
-	if err != nil {
+	if options.Releases, err = cluster.ParseReleases(os.Getenv("CLUSTER_RELEASES")); err != nil {
 		return nil, err
 	}
-	c, err := cluster.Start(interrupted, cluster.Options{Progress: os.Stderr, Without: without, Releases: releases})
+	c, err := cluster.Start(interrupted, options)
 	if err != nil {
 		return nil, err
 	}
