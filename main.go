@@ -62,6 +62,8 @@ func serve() {
 			return actions.NewRestore(c, c.Patch, log), nil
 		}).
 		RegisterRestoreItemAction("velero-plugin-for-kubevirt/restore-pods", reads(live, actions.NewPodRestore)).
+		RegisterRestoreItemAction("velero-plugin-for-kubevirt/restore-exporters", reads(live, actions.NewExporterRestore)).
+		RegisterRestoreItemAction("velero-plugin-for-kubevirt/restore-cdi-pods", reads(live, actions.NewCDIPodRestore)).
 		Serve()
 }
 

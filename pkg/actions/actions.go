@@ -25,6 +25,19 @@ var kubevirtPods = velero.ResourceSelector{
 	LabelSelector:     kubevirt.PodRoleLabel + " in (" + kubevirt.LauncherRole + "," + kubevirt.HotplugRole + ")",
 }
 
+// exporters selects the pods and Services that hand out exported disks, cdiPods those in which CDI fills or reads disks.
+var (
+	exporters = velero.ResourceSelector{
+		IncludedResources: []string{kubevirt.Pods.String(), kubevirt.Services.String()},
+		LabelSelector:     kubevirt.PodRoleLabel + "=" + kubevirt.ExporterRole,
+	}
+	cdiPods = velero.ResourceSelector{
+		IncludedResources: []string{kubevirt.Pods.String()},
+		LabelSelector: kubevirt.CDILabel + "=" + kubevirt.CDILabelValue + "," +
+			kubevirt.CDIComponentLabel + " in (" + strings.Join(kubevirt.CDIWorkers, ",") + ")",
+	}
+)
+
 // handled are the resources, besides pods, that the backup action is called for: those that the graph leads on from.
 var handled = resources(
 	kubevirt.VirtualMachines, kubevirt.VirtualMachineInstances, kubevirt.VirtualMachineInstanceReplicaSets, kubevirt.VirtualMachineInstancePresets,

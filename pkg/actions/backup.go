@@ -69,7 +69,7 @@ func (b *Backup) Execute(u runtime.Unstructured, backup *velerov1.Backup) (runti
 func (b *Backup) input(item item, backup *velerov1.Backup, neighbours []graph.Neighbour) (rules.Input, error) {
 	in := rules.Input{
 		Phase: rules.Backup, Original: item.obj,
-		Backup: ofBackup(backup),
+		Backup:     ofBackup(backup),
 		AllAsFiles: boolptr.IsSetToTrue(backup.Spec.DefaultVolumesToFsBackup),
 	}
 	for _, neighbour := range neighbours {

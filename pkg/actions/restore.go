@@ -35,6 +35,8 @@ func NewRestore(reader Reader, patch Patch, log logrus.FieldLogger) *Restore {
 		kubevirt.VirtualMachines, kubevirt.VirtualMachineInstances, kubevirt.VirtualMachineInstanceReplicaSets, kubevirt.VirtualMachinePools,
 		kubevirt.DataVolumes, kubevirt.DataSources, kubevirt.PersistentVolumeClaims,
 		kubevirt.VolumeImportSources, kubevirt.VolumeUploadSources, kubevirt.VolumeCloneSources,
+		// No label tells those of KubeVirt from others.
+		kubevirt.ControllerRevisions, kubevirt.PodDisruptionBudgets,
 		kubevirt.VirtualMachineInstanceMigrations, kubevirt.VirtualMachineSnapshots, kubevirt.VirtualMachineSnapshotContents,
 		kubevirt.VirtualMachineRestores, kubevirt.VirtualMachineClones, kubevirt.VirtualMachineExports,
 		kubevirt.VirtualMachineBackups, kubevirt.VirtualMachineBackupTrackers, kubevirt.ObjectTransfers,
@@ -45,6 +47,16 @@ func NewRestore(reader Reader, patch Patch, log logrus.FieldLogger) *Restore {
 // NewPodRestore returns the action for virt-launcher and hotplug pods.
 func NewPodRestore(reader Reader, log logrus.FieldLogger) *Restore {
 	return &Restore{selector: kubevirtPods, reader: reader, log: log}
+}
+
+// NewExporterRestore returns the action for the pods and Services of exports.
+func NewExporterRestore(reader Reader, log logrus.FieldLogger) *Restore {
+	return &Restore{selector: exporters, reader: reader, log: log}
+}
+
+// NewCDIPodRestore returns the action for the pods in which CDI fills or reads disks.
+func NewCDIPodRestore(reader Reader, log logrus.FieldLogger) *Restore {
+	return &Restore{selector: cdiPods, reader: reader, log: log}
 }
 
 // AppliesTo tells Velero which items to call Execute for.

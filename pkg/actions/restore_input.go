@@ -48,8 +48,20 @@ func (r *Restore) input(ctx context.Context, item item, original map[string]any,
 	if in.Nodes, err = r.nodes(ctx, item); err != nil {
 		return in, err
 	}
+	if in.Pool, err = r.pool(ctx, in.Target, original); err != nil {
+		return in, err
+	}
 	in.Holders, err = r.holdersFor(ctx, item, in, restore)
 	return in, err
+}
+
+// pool returns the pool in the cluster that owned a VM when it was backed up, nil when there is none.
+func (r *Restore) pool(ctx context.Context, target kubevirt.ID, original map[string]any) (map[string]any, error) {
+	owner := object.Owner(original)
+	if target.GroupResource != kubevirt.VirtualMachines || owner == nil || owner.Kind != "VirtualMachinePool" {
+		return nil, nil
+	}
+	return r.reader.Get(ctx, kubevirt.ID{GroupResource: kubevirt.VirtualMachinePools, Namespace: target.Namespace, Name: owner.Name})
 }
 
 // existing returns the kinds of which an object of the restored item's name is there, when Velero would change it.

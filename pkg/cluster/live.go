@@ -4,6 +4,7 @@ package cluster
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -23,6 +24,9 @@ import (
 	"velero-plugin-for-kubevirt/pkg/graph"
 	"velero-plugin-for-kubevirt/pkg/kubevirt"
 )
+
+// errAbsent is the answer to a question for an object that is not there. It is not kept: a restore may bring the object.
+var errAbsent = errors.New("not found")
 
 // pageSize is how many objects one request asks for: what kubectl uses.
 const pageSize = 500
@@ -102,6 +106,9 @@ func failed(err error, resource schema.GroupResource) error {
 // Get returns the whole object, nil when there is none.
 func (l *Live) Get(ctx context.Context, id kubevirt.ID) (map[string]any, error) {
 	obj, err := ask(l, id, func() (map[string]any, error) { return l.get(ctx, id) })
+	if errors.Is(err, errAbsent) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", id, err)
 	}
@@ -111,6 +118,9 @@ func (l *Live) Get(ctx context.Context, id kubevirt.ID) (map[string]any, error) 
 // Now returns the whole object as it is now, nil when there is none. The answer is not kept.
 func (l *Live) Now(ctx context.Context, id kubevirt.ID) (map[string]any, error) {
 	obj, err := l.get(ctx, id)
+	if errors.Is(err, errAbsent) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", id, err)
 	}
@@ -195,12 +205,15 @@ func (l *Live) list(ctx context.Context, query graph.Query) ([]metav1.PartialObj
 
 func (l *Live) get(ctx context.Context, id kubevirt.ID) (map[string]any, error) {
 	resource, found, err := l.served(id.GroupResource)
-	if err != nil || !found {
+	if err != nil {
 		return nil, err
+	}
+	if !found {
+		return nil, errAbsent
 	}
 	obj, err := l.objects.Resource(resource).Namespace(id.Namespace).Get(ctx, id.Name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		return nil, nil
+		return nil, errAbsent
 	}
 	if err != nil {
 		return nil, err

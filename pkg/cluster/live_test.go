@@ -29,6 +29,11 @@ func answers(t *testing.T, lists *atomic.Int32, fail *atomic.Bool) *Live {
 		case fail.Load():
 			w.WriteHeader(http.StatusForbidden)
 			body = `{"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "not today", "reason": "Forbidden", "code": 403}`
+		case strings.HasSuffix(r.URL.Path, "/late") && lists.Add(1) == 1:
+			w.WriteHeader(http.StatusNotFound)
+			body = `{"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "not there", "reason": "NotFound", "code": 404}`
+		case strings.HasSuffix(r.URL.Path, "/late"):
+			body = `{"kind": "Secret", "apiVersion": "v1", "metadata": {"name": "late", "namespace": "shop"}}`
 		case r.URL.Query().Get("continue") == "":
 			lists.Add(1)
 			body = `{"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": {"continue": "more"}, "items": [{"metadata": {"name": "one"}}]}`
@@ -84,5 +89,17 @@ func TestAResourceTheClusterDoesNotHaveIsEmpty(t *testing.T) {
 	items, err := live.List(t.Context(), graph.Query{GroupResource: kubevirt.DataVolumes, Namespace: "shop"})
 	if err != nil || len(items) != 0 {
 		t.Errorf("got %v, %v", items, err)
+	}
+}
+
+// A restore brings objects while the reader lives.
+func TestThatAnObjectIsNotThereIsNotKept(t *testing.T) {
+	live := answers(t, &atomic.Int32{}, &atomic.Bool{})
+	id := kubevirt.ID{GroupResource: kubevirt.Secrets, Namespace: "shop", Name: "late"}
+	if obj, err := live.Get(t.Context(), id); obj != nil || err != nil {
+		t.Errorf("got %v, %v", obj, err)
+	}
+	if obj, err := live.Get(t.Context(), id); obj == nil || err != nil {
+		t.Errorf("got %v, %v", obj, err)
 	}
 }

@@ -152,10 +152,9 @@ func numbered(ctx context.Context, item Item, neighbours []Neighbour, reader Rea
 	for _, n := range neighbours {
 		on, _ := settings[n.numberedIf].(bool)
 		isDisk := n.GroupResource == kubevirt.DataVolumes || n.GroupResource == kubevirt.PersistentVolumeClaims
+		ofEach := isDisk && slices.ContainsFunc(made, func(t object.Text) bool { return t.Value == n.Name })
 		switch {
-		case isDisk && slices.ContainsFunc(made, func(t object.Text) bool { return t.Value == n.Name }):
-			// Each VM of the pool has one of its own, and names it.
-		case on:
+		case on || ofEach:
 			candidates, err := reader.List(ctx, Query{GroupResource: n.GroupResource, Namespace: n.Namespace})
 			if err != nil {
 				return nil, err

@@ -2,6 +2,8 @@ package kubevirt
 
 import (
 	virtv1 "kubevirt.io/api/core/v1"
+	export "kubevirt.io/api/export/v1beta1"
+	poolv1 "kubevirt.io/api/pool/v1beta1"
 	cdi "kubevirt.io/containerized-data-importer-api/pkg/apis/core"
 	cdiv1 "kubevirt.io/containerized-data-importer-api/pkg/apis/core/v1beta1"
 )
@@ -14,12 +16,18 @@ const (
 	LauncherRole = "virt-launcher"
 	// HotplugRole is PodRoleLabel's value on a pod that attaches a hotplugged disk (same file).
 	HotplugRole = "hotplug-disk"
+	// ExporterRole is PodRoleLabel's value on a pod that hands out disks.
+	ExporterRole = export.App
 	// CreatedByLabel holds, on a launcher pod, the UID of its VirtualMachineInstance.
 	CreatedByLabel = virtv1.CreatedByLabel
 	// PersistentStateLabel holds, on a backend-storage PVC (vTPM, EFI variables), the name of its VirtualMachineInstance
 	// (KubeVirt 1.9.0, pkg/storage/backend-storage/backend-storage.go; set since 1.4).
 	PersistentStateLabel = "persistent-state-for"
 )
+
+// StartRevisionPrefix begins the name of the ControllerRevision with which KubeVirt notes down what a VM was started with;
+// the VM's UID and generation follow (KubeVirt 1.9.0, pkg/virt-controller/watch/vm/vm.go, vmRevisionName).
+const StartRevisionPrefix = "revision-start-vm-"
 
 // RuntimeLabels describe where and by whom a VirtualMachineInstance is running. KubeVirt's webhook rejects the creation
 // of one that carries a reserved label among them (KubeVirt 1.9.0,
@@ -33,6 +41,28 @@ var RuntimeLabels = []string{
 	virtv1.InstallStrategyLabel,
 	virtv1.OutdatedLauncherImageLabel,
 }
+
+// Labels of what CDI works with (CDI 1.65.0, pkg/common/common.go): CDILabel says that it is CDI's, CDIComponentLabel on a pod
+// what it does, with a value of CDIWorkers if that is to fill or read a disk.
+const (
+	CDILabel          = "app"
+	CDILabelValue     = "containerized-data-importer"
+	CDIComponentLabel = cdi.GroupName
+)
+
+// CDIWorkers are the values of CDIComponentLabel on pods that fill or read a disk.
+var CDIWorkers = []string{"importer", "cdi-clone-source", "cdi-upload-server", "cdi-populator-prep"}
+
+// Finalizers, each with the file of its owner: KubeVirt 1.8.4, CDI 1.65.0, external-snapshotter 8.7.0.
+const (
+	PoolFinalizer           = poolv1.VirtualMachinePoolControllerFinalizer
+	SnapshotSourceFinalizer = "snapshot.kubevirt.io/snapshot-source-protection"         // pkg/storage/snapshot/source.go
+	CrossNamespaceFinalizer = cdi.GroupName + "/dataVolumeFinalizer"                    // pkg/controller/datavolume/clone-controller-base.go
+	ClonePopulatorFinalizer = cdi.GroupName + "/clonePopulator"                         // pkg/controller/populators/clone-populator.go
+	CloneSourceFinalizer    = cdi.GroupName + "/cloneSource"                            // pkg/controller/clone-controller.go
+	ImageStreamFinalizer    = cdi.GroupName + "/importImageStream"                      // pkg/controller/import-controller.go
+	SnapshottedFinalizer    = "snapshot.storage.kubernetes.io/pvc-as-source-protection" // pkg/utils/util.go
+)
 
 // Annotations of CDI (1.65.0, pkg/controller/common/util.go unless exported by its API).
 const (

@@ -54,8 +54,10 @@ var (
 	PersistentVolumeClaims       = schema.GroupResource{Resource: "persistentvolumeclaims"}
 	Secrets                      = schema.GroupResource{Resource: "secrets"}
 	ConfigMaps                   = schema.GroupResource{Resource: "configmaps"}
+	Services                     = schema.GroupResource{Resource: "services"}
 	ServiceAccounts              = schema.GroupResource{Resource: "serviceaccounts"}
 	ControllerRevisions          = schema.GroupResource{Group: "apps", Resource: "controllerrevisions"}
+	PodDisruptionBudgets         = schema.GroupResource{Group: "policy", Resource: "poddisruptionbudgets"}
 	PriorityClasses              = schema.GroupResource{Group: "scheduling.k8s.io", Resource: "priorityclasses"}
 	ResourceClaims               = schema.GroupResource{Group: "resource.k8s.io", Resource: "resourceclaims"}
 	ResourceClaimTemplates       = schema.GroupResource{Group: "resource.k8s.io", Resource: "resourceclaimtemplates"}
@@ -108,6 +110,9 @@ var kinds = map[kind]schema.GroupResource{
 	{forklift.GroupName, "OpenstackVolumePopulator"}:      OpenstackVolumePopulators,
 	{"", "PersistentVolumeClaim"}:                         PersistentVolumeClaims,
 	{"", "Pod"}:                                           Pods,
+	{"", "Service"}:                                       Services,
+	{"apps", "ControllerRevision"}:                        ControllerRevisions,
+	{"policy", "PodDisruptionBudget"}:                     PodDisruptionBudgets,
 }
 
 // ResourceOf returns the resource of an item by its apiVersion and kind, and false for a kind the plugin has no rule for.

@@ -72,6 +72,8 @@ type Input struct {
 	Holders map[Mark][]kubevirt.ID
 	// NewUUID makes a random UUID.
 	NewUUID func() string
+	// Pool is the VirtualMachinePool in the cluster that owned the item when it was backed up, nil when there is none.
+	Pool map[string]any
 }
 
 // Result is what a rule did to an item.
@@ -103,6 +105,11 @@ func (r *Result) add(more Result) {
 var All = []Rule{
 	operation,
 	launcherPod,
+	worker,
+	disruptionBudget,
+	pool,
+	poolVM,
+	revisionOwned,
 	vmiOwned,
 	vmiRuntimeLabels,
 	vmRevisionPin,
@@ -118,10 +125,13 @@ var All = []Rule{
 	vmFirmwareUUID,
 	vmMACAddress,
 	vmFirmwareIdentity,
+	vmMemoryDump,
 	dvPopulated,
+	pvcOfWorker,
 	pvcPopulated,
 	pvcDataSource,
 	cloneToken,
+	finalizer,
 	additionalItems,
 }
 
