@@ -2,6 +2,7 @@ package actions
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -45,7 +46,8 @@ func (c *Consistency) Execute(u runtime.Unstructured, backup *velerov1.Backup) (
 		return u, nil, nil // the verdict is on the VM
 	}
 	required, err := required(item, backup)
-	if err != nil {
+	objectsOnly, alsoErr := options.MetadataBackup.IsTrue(ofBackup(backup))
+	if err := errors.Join(err, alsoErr); err != nil {
 		c.log.WithField("item", item.String()).WithError(err).Error("what is asked for the consistency of the VM is not understood")
 	}
 	facts := c.facts(context.Background(), item, backup)
@@ -53,7 +55,7 @@ func (c *Consistency) Execute(u runtime.Unstructured, backup *velerov1.Backup) (
 	if err := consistency.Stamp(item.obj, verdict, facts.Window); err != nil {
 		return nil, nil, item.failed("backing up", err)
 	}
-	c.report(item, verdict, facts.Window, required)
+	c.report(item, verdict, facts.Window, required, objectsOnly)
 	return u, nil, nil
 }
 
@@ -72,7 +74,7 @@ func ofBackup(backup *velerov1.Backup) options.Source {
 }
 
 // report logs the verdict. Velero shows of a warning or error its namespace, resource, name, message and error.
-func (c *Consistency) report(item item, verdict consistency.Verdict, window time.Duration, required bool) {
+func (c *Consistency) report(item item, verdict consistency.Verdict, window time.Duration, required, objectsOnly bool) {
 	log := c.log.WithFields(logrus.Fields{
 		"item": item.String(), "namespace": item.Namespace, "resource": item.GroupResource.String(), "name": item.Name,
 		"consistency": string(verdict.Level),
@@ -88,7 +90,7 @@ func (c *Consistency) report(item item, verdict consistency.Verdict, window time
 		log.Info("the disks of the VM are consistent")
 	case required:
 		log.Error("the disks of the VM are not as consistent as required")
-	case verdict.Reason() == consistency.SnapshotDisabled:
+	case objectsOnly, verdict.Reason() == consistency.SnapshotDisabled:
 		log.Info("the disks of the VM are not in the backup")
 	case verdict.Level == consistency.Offline:
 		log.Warn("disks of the stopped VM are not in the backup")
@@ -107,9 +109,9 @@ func logConsistency(restoreLog logrus.FieldLogger, item item) {
 		"item": item.String(), "namespace": item.Namespace, "resource": item.GroupResource.String(), "name": item.Name,
 		"consistency": string(level),
 	})
-	if level == consistency.Crash {
+	if level == consistency.Crash && object.Annotation(item.obj, kubevirt.ConsistencyReason) != string(consistency.SnapshotDisabled) {
 		log.WithField("error", message).Warn("the disks of the VM were only crash-consistent when they were backed up")
 		return
 	}
-	log.Info("the disks of the VM were consistent when they were backed up")
+	log.Info("how consistent the disks of the VM were when they were backed up")
 }

@@ -77,6 +77,7 @@ func (s stage) tell(ctx context.Context, out io.Writer) error {
 	}
 	printResult(out, backup.Report)
 	fmt.Fprintf(out, "  hooks      %d attempted, %d failed (freeze and thaw of the guest)\n", backup.HooksAttempted, backup.HooksFailed)
+	printConsistency(out, backup.Report)
 	fmt.Fprintf(out, "  in it      %s\n", kindsOf(backup.Items))
 	printChanges(out, backup.Report)
 
@@ -176,6 +177,15 @@ func why(id string) string {
 	return ""
 }
 
+// printConsistency says how consistent the disks of each VM are.
+func printConsistency(out io.Writer, report story.Report) {
+	for _, line := range report.Log {
+		if level := line["consistency"]; level != "" {
+			fmt.Fprintf(out, "  disks      of %s: %s %s\n", line.Item(), level, line["error"])
+		}
+	}
+}
+
 func printLeftOut(out io.Writer, report *story.Report) {
 	fmt.Fprintf(out, "  left out\n")
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
@@ -232,6 +242,8 @@ func printBack(ctx context.Context, out io.Writer, site *story.Site, backup *sto
 // isRuntime tells of what a cluster makes by itself, and a restore leaves out or makes anew under another name.
 func isRuntime(item *unstructured.Unstructured) bool {
 	switch item.GetKind() {
+	case "ControllerRevision":
+		return strings.HasPrefix(item.GetName(), "revision-start-vm-") // what a VM was started with
 	case "Pod", "VirtualMachineInstance", "Event", "VolumeSnapshot":
 		return true
 	}

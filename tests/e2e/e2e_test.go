@@ -72,7 +72,8 @@ func (w *anyCluster) restore(t *testing.T, from string, args ...string) *story.R
 // name makes a name of the test's, which a Backup and a Restore may both have.
 func name(t *testing.T) string { return strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-")) + run }
 
-// wentWell checks that Velero completed without errors and without warnings, but those about the consistency of VMs: whether
+// wentWell checks that Velero completed without errors and without warnings, but those about the consistency of VMs (which a
+// restore logs without counting them): whether
 // they are right, checkVerdicts tells.
 func wentWell(t *testing.T, report story.Report) {
 	t.Helper()
@@ -82,7 +83,7 @@ func wentWell(t *testing.T, report story.Report) {
 			verdicts++
 		}
 	}
-	if report.Phase != "Completed" || report.Errors != 0 || report.Warnings != verdicts {
+	if report.Phase != "Completed" || report.Errors != 0 || report.Warnings > verdicts {
 		t.Errorf("%s: %s, %d errors, %d warnings:\n%s", report.Name, report.Phase, report.Errors, report.Warnings, strings.Join(report.Trouble(), "\n"))
 	}
 }
