@@ -4,7 +4,6 @@ import (
 	"context"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/google/uuid"
 	"github.com/sirupsen/logrus"
@@ -132,7 +131,7 @@ func (r *Restore) warnAbsent(item item, in rules.Input, spec velerov1.RestoreSpe
 	}
 	restored := collections.NewIncludesExcludes().Includes(spec.IncludedNamespaces...).Excludes(spec.ExcludedNamespaces...)
 	mapped := slices.Collect(maps.Values(spec.NamespaceMapping))
-	types, err := clusterTypes(item)
+	types, err := graph.ClusterTypes(item.GroupResource, item.obj)
 	if err != nil {
 		return err
 	}
@@ -153,32 +152,4 @@ func (r *Restore) warnAbsent(item item, in rules.Input, spec velerov1.RestoreSpe
 		}
 	}
 	return nil
-}
-
-// clusterTypes returns the cluster-wide instancetype and preference of a VM or pool (KubeVirt 1.9.0, pkg/instancetype/find/spec.go:
-// no kind means the cluster-wide one).
-func clusterTypes(item item) ([]graph.Neighbour, error) {
-	var found []graph.Neighbour
-	spec := kubevirt.VMSpec[item.GroupResource]
-	if spec == "" {
-		return nil, nil
-	}
-	for _, matcher := range []struct {
-		field    string
-		resource schema.GroupResource
-	}{{"instancetype", kubevirt.ClusterInstancetypes}, {"preference", kubevirt.ClusterPreferences}} {
-		at := spec + "." + matcher.field
-		name, err := object.String(item.obj, at+".name")
-		if err != nil {
-			return nil, err
-		}
-		kind, err := object.String(item.obj, at+".kind")
-		if err != nil {
-			return nil, err
-		}
-		if name != "" && (kind == "" || strings.Contains(strings.ToLower(kind), "cluster")) {
-			found = append(found, graph.Neighbour{ID: kubevirt.ID{GroupResource: matcher.resource, Name: name}, Path: at + ".name"})
-		}
-	}
-	return found, nil
 }

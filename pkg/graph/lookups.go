@@ -76,37 +76,73 @@ func instanceOfMachine(ctx context.Context, vm Item, reader Reader) ([]kubevirt.
 	return []kubevirt.ID{id}, nil
 }
 
-// instancetypeAndPreference finds what the two matchers of a VM point at. An empty kind means the cluster-wide resource;
-// kinds are compared without regard to case, singular or plural (KubeVirt 1.9.0, pkg/instancetype/find/spec.go and
-// pkg/instancetype/preference/find/spec.go).
+// A matcher is a field of a VM's spec that points at an instancetype or a preference.
+type matcher struct {
+	field               string
+	namespaced, cluster schema.GroupResource
+}
+
+var matchers = []matcher{
+	{"instancetype", kubevirt.Instancetypes, kubevirt.ClusterInstancetypes},
+	{"preference", kubevirt.Preferences, kubevirt.ClusterPreferences},
+}
+
+func (m matcher) path(item Item) string { return vmSpec[item.GroupResource] + "." + m.field }
+
+// find returns what the matcher of a VM points at: without a name when it points at nothing, without a resource when KubeVirt
+// does not know its kind. An empty kind means the cluster-wide resource; kinds are compared without regard to case, singular
+// or plural (KubeVirt 1.9.0, pkg/instancetype/find/spec.go and pkg/instancetype/preference/find/spec.go).
+func (m matcher) find(item Item) (id kubevirt.ID, kind string, err error) {
+	if id.Name, err = object.String(item.Object, m.path(item)+".name"); err != nil {
+		return id, "", err
+	}
+	if kind, err = object.String(item.Object, m.path(item)+".kind"); err != nil {
+		return id, "", err
+	}
+	switch plural := strings.TrimSuffix(strings.ToLower(kind), "s") + "s"; {
+	case plural == m.namespaced.Resource:
+		id.GroupResource, id.Namespace = m.namespaced, item.namespace()
+	case kind == "" || plural == m.cluster.Resource:
+		id.GroupResource = m.cluster
+	}
+	return id, kind, nil
+}
+
+// instancetypeAndPreference finds what the two matchers of a VM point at.
 func instancetypeAndPreference(_ context.Context, item Item, _ Reader) ([]kubevirt.ID, error) {
 	var ids []kubevirt.ID
-	for _, matcher := range []struct {
-		path                string
-		namespaced, cluster schema.GroupResource
-	}{
-		{vmSpec[item.GroupResource] + ".instancetype", kubevirt.Instancetypes, kubevirt.ClusterInstancetypes},
-		{vmSpec[item.GroupResource] + ".preference", kubevirt.Preferences, kubevirt.ClusterPreferences},
-	} {
-		name, err := object.String(item.Object, matcher.path+".name")
-		if err != nil {
+	for _, m := range matchers {
+		id, kind, err := m.find(item)
+		switch {
+		case err != nil:
 			return nil, err
-		}
-		kind, err := object.String(item.Object, matcher.path+".kind")
-		if err != nil {
-			return nil, err
-		}
-		switch plural := strings.TrimSuffix(strings.ToLower(kind), "s") + "s"; {
-		case name == "":
-		case plural == matcher.namespaced.Resource:
-			ids = append(ids, kubevirt.ID{GroupResource: matcher.namespaced, Namespace: item.namespace(), Name: name})
-		case kind == "" || plural == matcher.cluster.Resource:
-			ids = append(ids, kubevirt.ID{GroupResource: matcher.cluster, Name: name})
+		case id.Name == "":
+		case id.Resource == "":
+			return nil, fmt.Errorf("%s.kind: want one of %s, %s, found %q", m.path(item), m.namespaced.Resource, m.cluster.Resource, kind)
 		default:
-			return nil, fmt.Errorf("%s.kind: want one of %s, %s, found %q", matcher.path, matcher.namespaced.Resource, matcher.cluster.Resource, kind)
+			ids = append(ids, id)
 		}
 	}
 	return ids, nil
+}
+
+// ClusterTypes returns the cluster-wide instancetype and preference that a VM or pool names. Other items name none.
+func ClusterTypes(resource schema.GroupResource, obj map[string]any) ([]Neighbour, error) {
+	item := Item{resource, obj}
+	if _, has := vmSpec[resource]; !has {
+		return nil, nil
+	}
+	var found []Neighbour
+	for _, m := range matchers {
+		id, _, err := m.find(item)
+		if err != nil {
+			return nil, err
+		}
+		if id.Name != "" && id.GroupResource == m.cluster {
+			found = append(found, Neighbour{ID: id, Path: m.path(item) + ".name"})
+		}
+	}
+	return found, nil
 }
 
 // backendStorage finds the PVCs that keep a VM's vTPM and EFI variables. Since KubeVirt 1.4 they carry a label with the
