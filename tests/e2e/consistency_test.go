@@ -73,13 +73,7 @@ func TestEveryVMHasItsVerdict(t *testing.T) {
 	w.troubleStatus(t, paused, "Paused")
 	w.stop(t, stopped)
 	w.troubleUnhooked(t, bare)
-	w.troubleLoad(t, `
-apiVersion: kubevirt.io/v1
-kind: VirtualMachineInstanceMigration
-metadata: {namespace: verdicts, name: journey}
-spec: {vmiName: nomad}
-`)
-	w.troubleStatus(t, nomad, "Migrating")
+	w.troubleMigrate(t, nomad)
 	w.troubleStatus(t, booting, "Starting")
 
 	running := map[string]string{

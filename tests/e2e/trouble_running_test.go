@@ -31,13 +31,7 @@ func TestTroubleAMigratingVMComesBack(t *testing.T) {
 		storage: "source: {blank: {}}, storage: {accessModes: [ReadWriteMany], resources: {requests: {storage: 8Mi}}}",
 	}, healthy("migrating")
 	w.troubleRun(t, nomad, other)
-	w.troubleLoad(t, `
-apiVersion: kubevirt.io/v1
-kind: VirtualMachineInstanceMigration
-metadata: {namespace: migrating, name: journey}
-spec: {vmiName: nomad}
-`)
-	w.troubleStatus(t, nomad, "Migrating")
+	w.troubleMigrate(t, nomad)
 	// KubeVirt does not freeze a guest that migrates: its disks are copied as they are.
 	report := w.troubleBackup(t, hookFailed, "--include-namespaces", "migrating")
 	troubleHooks(t, report, 6, 1)

@@ -75,6 +75,18 @@ func (w *anyCluster) troubleLoad(t *testing.T, text string) {
 	w.createAll(t, []*unstructured.Unstructured{obj})
 }
 
+// troubleMigrate begins a live migration of a VM and waits until it is on its way.
+func (w *anyCluster) troubleMigrate(t *testing.T, vm *troubleVM) {
+	t.Helper()
+	w.troubleLoad(t, fmt.Sprintf(`
+apiVersion: kubevirt.io/v1
+kind: VirtualMachineInstanceMigration
+metadata: {namespace: %s, name: journey}
+spec: {vmiName: %s}
+`, vm.namespace, vm.name))
+	w.troubleStatus(t, vm, "Migrating")
+}
+
 // troubleMake creates VMs, which the test's end takes away with their namespaces.
 func (w *anyCluster) troubleMake(t *testing.T, vms ...*troubleVM) {
 	t.Helper()
