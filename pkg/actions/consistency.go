@@ -73,12 +73,18 @@ func ofBackup(backup *velerov1.Backup) options.Source {
 	return options.Source{Place: options.OnBackup, Name: backup.Namespace + "/" + backup.Name, Labels: backup.Labels, Annotations: backup.Annotations}
 }
 
-// report logs the verdict. Velero shows of a warning or error its namespace, resource, name, message and error.
-func (c *Consistency) report(item item, verdict consistency.Verdict, window time.Duration, required, objectsOnly bool) {
-	log := c.log.WithFields(logrus.Fields{
+// ofVM begins a line about the consistency of a VM. Velero shows of a warning or error its namespace, resource, name, message
+// and error.
+func ofVM(log logrus.FieldLogger, item item, level consistency.Level) *logrus.Entry {
+	return log.WithFields(logrus.Fields{
 		"item": item.String(), "namespace": item.Namespace, "resource": item.GroupResource.String(), "name": item.Name,
-		"consistency": string(verdict.Level),
+		"consistency": string(level),
 	})
+}
+
+// report logs the verdict.
+func (c *Consistency) report(item item, verdict consistency.Verdict, window time.Duration, required, objectsOnly bool) {
+	log := ofVM(c.log, item, verdict.Level)
 	if verdict.Level == consistency.Filesystem {
 		log = log.WithField("window", window.Round(100*time.Millisecond).String())
 	}
@@ -105,10 +111,7 @@ func logConsistency(restoreLog logrus.FieldLogger, item item) {
 	if level == "" {
 		return
 	}
-	log := restoreLog.WithFields(logrus.Fields{
-		"item": item.String(), "namespace": item.Namespace, "resource": item.GroupResource.String(), "name": item.Name,
-		"consistency": string(level),
-	})
+	log := ofVM(restoreLog, item, level)
 	if level == consistency.Crash && object.Annotation(item.obj, kubevirt.ConsistencyReason) != string(consistency.SnapshotDisabled) {
 		log.WithField("error", message).Warn("the disks of the VM were only crash-consistent when they were backed up")
 		return
