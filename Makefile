@@ -29,7 +29,7 @@ test: ## Unit and scenario tests, the built binary over Velero's gRPC, csi-sanit
 
 .PHONY: e2e
 e2e: build ## The stories on real components (KUBECONFIG=… uses your own cluster)
-	go test -tags e2e -timeout 60m -v $(if $(KUBECONFIG),,./tests/cluster/...) ./tests/e2e/...
+	go test -tags e2e -timeout 60m -parallel 4 -v $(if $(KUBECONFIG),,./tests/cluster/...) ./tests/e2e/...
 
 .PHONY: matrix
 matrix: build ## A few stories on each release of Velero and KubeVirt, for the README's table

@@ -15,6 +15,7 @@ import (
 // TestAnotherClusterRestoresFromObjectStoreAndSnapshots loses a namespace with its volumes and then the whole cluster. What
 // is left is the object store, and the snapshots on the storage.
 func TestAnotherClusterRestoresFromObjectStoreAndSnapshots(t *testing.T) {
+	t.Parallel()
 	storage := t.TempDir()
 	first := onStorage(t, storage)
 	first.Importer.Serve(goldenURL, []byte(golden)) // the second cluster has it not: an import there would not end

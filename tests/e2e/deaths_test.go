@@ -31,6 +31,7 @@ func TestAStoryEndsWithItsCluster(t *testing.T) {
 		t.Skip("finds processes in /proc")
 	}
 	skipIfForeign(t, "kills parts of the cluster")
+	t.Parallel()
 	for _, part := range []string{"kube-apiserver", "velero", "versitygw", "cdi-controller", "csidriver"} {
 		t.Run(part, func(t *testing.T) {
 			t.Parallel()

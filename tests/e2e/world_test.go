@@ -30,25 +30,63 @@ type world struct {
 var (
 	interrupted, stop = signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	toStop            []*cluster.Cluster
+	stopping          sync.Mutex // guards toStop
 
-	theLiving = sync.OnceValues(func() (*world, error) { return newWorld(cluster.Options{}) })
-	theStored = sync.OnceValues(func() (*world, error) {
-		return newWorld(cluster.Options{Without: []string{cluster.KubeVirt, cluster.CDI}})
-	})
+	// Stories mostly wait. So some are told side by side, each in a world of its own.
+	livingWorlds = newWorlds(3, cluster.Options{})
+	storedWorlds = newWorlds(1, cluster.Options{Without: []string{cluster.KubeVirt, cluster.CDI}})
 )
 
-// living returns the world in which all controllers run: what is made there lives.
+// worlds are worlds alike, which stories have to themselves one after the other.
+type worlds struct {
+	options cluster.Options
+	idle    chan *begun
+}
+
+// A begun world has a world or an error; neither, as long as no story has needed it.
+type begun struct {
+	*world
+	err error
+}
+
+func newWorlds(n int, options cluster.Options) *worlds {
+	w := &worlds{options, make(chan *begun, n)}
+	for range n {
+		w.idle <- &begun{}
+	}
+	return w
+}
+
+// enter gives a story a world until it ends. The story runs in parallel with others from here on.
+func (w *worlds) enter(t *testing.T) *world {
+	t.Helper()
+	t.Parallel()
+	b := <-w.idle
+	t.Cleanup(func() { w.idle <- b })
+	if b.world == nil && b.err == nil {
+		b.world, b.err = newWorld(w.options)
+	}
+	if b.err == nil {
+		b.err = b.Err() // a part that died in an earlier story
+	}
+	if b.err != nil {
+		t.Fatal(b.err)
+	}
+	return b.world
+}
+
+// living returns a world in which all controllers run: what is made there lives.
 func living(t *testing.T) *world {
 	t.Helper()
 	skipIfForeign(t, "needs our own cluster, whose guests, disks, imports and faults it plays itself")
-	return enter(t, theLiving)
+	return livingWorlds.enter(t)
 }
 
-// stored returns the world in which objects of KubeVirt and CDI are only stored, so that any situation can be loaded.
+// stored returns a world in which objects of KubeVirt and CDI are only stored, so that any situation can be loaded.
 func stored(t *testing.T) *world {
 	t.Helper()
 	skipIfForeign(t, "loads objects that the controllers of a real cluster would change")
-	return enter(t, theStored)
+	return storedWorlds.enter(t)
 }
 
 func skipIfForeign(t *testing.T, why string) {
@@ -56,18 +94,6 @@ func skipIfForeign(t *testing.T, why string) {
 	if foreign {
 		t.Skip("not on the cluster of KUBECONFIG: " + why)
 	}
-}
-
-func enter(t *testing.T, begin func() (*world, error)) *world {
-	t.Helper()
-	w, err := begin()
-	if err == nil {
-		err = w.Err() // a part that died in an earlier story
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return w
 }
 
 func newWorld(options cluster.Options) (*world, error) {
@@ -81,7 +107,9 @@ func newWorld(options cluster.Options) (*world, error) {
 	if err != nil {
 		return nil, err
 	}
+	stopping.Lock()
 	toStop = append(toStop, c)
+	stopping.Unlock()
 	if err := c.InstallPlugin(interrupted, binary); err != nil {
 		return nil, err
 	}
@@ -93,7 +121,7 @@ func newWorld(options cluster.Options) (*world, error) {
 	if c.Importer != nil {
 		c.Importer.Serve(goldenURL, []byte(golden))
 	}
-	return &world{c, &anyCluster{Site: site, config: c.RESTConfig, disks: c, guest: c.Guest, patience: 1, made: map[string]bool{}}}, nil
+	return &world{c, &anyCluster{Site: site, config: c.RESTConfig, disks: c, guest: c.Guest, patience: 3, made: map[string]bool{}}}, nil
 }
 
 // endWith ends the stories when a part of the cluster dies or somebody interrupts: they would only wait for what cannot
@@ -127,6 +155,8 @@ func TestMain(m *testing.M) {
 
 // stopAll stops every cluster and tells whether all went well.
 func stopAll() bool {
+	stopping.Lock()
+	defer stopping.Unlock()
 	var errs []error
 	for _, c := range toStop {
 		errs = append(errs, c.Err(), c.Stop())

@@ -75,6 +75,20 @@ func (s *Site) Backup(ctx context.Context, name string, args ...string) (*Backup
 	return report, err
 }
 
+// locations tells what is wrong with the backup locations.
+func (s *Site) locations(ctx context.Context) (trouble string) {
+	var locations velerov1.BackupStorageLocationList
+	if err := s.List(ctx, &locations, client.InNamespace(s.Namespace)); err != nil {
+		return "; " + err.Error()
+	}
+	for _, location := range locations.Items {
+		if location.Status.Message != "" {
+			trouble += fmt.Sprintf("; %s: %s", location.Name, location.Status.Message)
+		}
+	}
+	return trouble
+}
+
 // BackupReport reports about a backup that has ended.
 func (s *Site) BackupReport(ctx context.Context, name string) (*BackupReport, error) {
 	var backup velerov1.Backup
@@ -82,7 +96,7 @@ func (s *Site) BackupReport(ctx context.Context, name string) (*BackupReport, er
 		return nil, fmt.Errorf("reading Backup %s: %w", name, err)
 	}
 	if backup.Status.Phase == velerov1.BackupPhaseFailedValidation {
-		return nil, fmt.Errorf("backup %s is not valid: %s", name, strings.Join(backup.Status.ValidationErrors, "; "))
+		return nil, fmt.Errorf("backup %s is not valid: %s%s", name, strings.Join(backup.Status.ValidationErrors, "; "), s.locations(ctx))
 	}
 	report := &BackupReport{Report: Report{
 		Name: name, Phase: string(backup.Status.Phase), Errors: backup.Status.Errors, Warnings: backup.Status.Warnings,
