@@ -46,7 +46,7 @@ func (b *Backup) Execute(u runtime.Unstructured, backup *velerov1.Backup) (runti
 		return nil, nil, err
 	}
 	if snapshot := snapshotOf(item, backup); snapshot != "" {
-		b.witness.hasSnapshot(item.ID, snapshot)
+		b.witness.hasSnapshot(item.ID, snapshot, object.Label(item.obj, backup.Spec.VolumeGroupSnapshotLabelKey))
 	}
 	neighbours, err := graph.Neighbours(context.Background(), item.GroupResource, item.obj, b.reader)
 	if err != nil {

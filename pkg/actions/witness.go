@@ -34,8 +34,9 @@ type seenInstance struct {
 
 // A seenSnapshot is one that Velero had taken when it called the backup action for its PVC.
 type seenSnapshot struct {
-	name string
-	at   time.Time
+	name  string
+	group string // of volumes that Velero snapshots together; empty for a PVC of its own
+	at    time.Time
 }
 
 // A bringing is that an item brought a PVC into the backup. Velero backs the PVC up at once, in that item's ItemBlock.
@@ -78,10 +79,26 @@ func (w *Witness) looksLike(instance kubevirt.ID, vmi *virtv1.VirtualMachineInst
 }
 
 // hasSnapshot notes that Velero has taken a snapshot of a PVC for which it calls the backup action now.
-func (w *Witness) hasSnapshot(pvc kubevirt.ID, name string) {
+func (w *Witness) hasSnapshot(pvc kubevirt.ID, name, group string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.snapshots[pvc] = seenSnapshot{name: name, at: time.Now()}
+	w.snapshots[pvc] = seenSnapshot{name: name, group: group, at: time.Now()}
+}
+
+// takenWith returns the first PVC of a volume group that Velero backed up: it then took the snapshots of the whole group
+// (Velero 1.18.1, pkg/backup/actions/csi/pvc_action.go, getVolumeSnapshotReference). Without a group it is the PVC itself.
+func (w *Witness) takenWith(claim kubevirt.ID) kubevirt.ID {
+	first := claim
+	if w.snapshots[claim].group == "" {
+		return first
+	}
+	for other, snapshot := range w.snapshots {
+		same := other.Namespace == claim.Namespace && snapshot.group == w.snapshots[claim].group
+		if same && snapshot.at.Before(w.snapshots[first].at) {
+			first = other
+		}
+	}
+	return first
 }
 
 // brings notes what an item brings into the backup.
@@ -125,9 +142,11 @@ func (w *Witness) account(machine, instance kubevirt.ID, claims []kubevirt.ID, o
 	a.asked = w.asked[machine]
 	var first time.Time
 	for _, claim := range claims {
-		snapshot, taken := w.snapshots[claim]
+		_, taken := w.snapshots[claim]
+		with := w.takenWith(claim)
+		snapshot := w.snapshots[with]
 		disk := consistency.Disk{Name: claim.Name, Snapshotted: taken, Outside: snapshot.at.Before(a.joined)}
-		for _, brought := range w.brought[claim] {
+		for _, brought := range w.brought[with] {
 			// Whatever leads to a VM is in its ItemBlock; the rest may be in another one.
 			strange := !own[brought.by] && !slices.Contains(machineParts, brought.by.GroupResource)
 			disk.Outside = disk.Outside || (strange && brought.at.Before(snapshot.at))

@@ -60,7 +60,7 @@ var Reasons = []struct {
 	{FreezeUnsupported, "the guest agent does not offer the fsfreeze commands", "allow guest-fsfreeze-* in the agent's configuration"},
 	{HookFailed, "the hook that freezes the guest failed", "see Velero's error about the hook"},
 	{SnapshotInProgress, "a VirtualMachineSnapshot of the VM was being taken, which thaws the guest when it is done", "do not snapshot a VM while it is backed up"},
-	{WindowTooLong, "the snapshots took longer than the guest stays frozen", "set CSI_SNAPSHOT_EARLY_FREQUENT_POLLING, or give the VM fewer disks"},
+	{WindowTooLong, "the snapshots took longer than the guest stays frozen", "set CSI_SNAPSHOT_EARLY_FREQUENT_POLLING, make the disks one volume group, or give the VM fewer disks"},
 	{DiskOutsideWindow, "a disk was snapshotted before the guest was frozen, or may have been", "back up what shares the disk together with the VM"},
 	{NotObserved, "the plugin could not see what happened", "see the message; a restarted plugin forgets"},
 }

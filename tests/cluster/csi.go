@@ -62,9 +62,10 @@ func startCSI(ctx context.Context, c *Cluster) error {
 		"--retry-interval-max", "5s", // after an injected fault, the default of 5 min would make a test wait
 	}
 	driver := []string{"--csi-address", socket, "--extra-create-metadata"}
+	groups := []string{"--feature-gates", "CSIVolumeGroupSnapshot=true"}
 	for _, controller := range []command{
-		{name: "snapshot-controller", args: common},
-		{name: "csi-snapshotter", args: slices.Concat(common, driver)},
+		{name: "snapshot-controller", args: slices.Concat(common, groups)},
+		{name: "csi-snapshotter", args: slices.Concat(common, driver, groups)},
 		{name: "csi-provisioner", args: slices.Concat(common, driver)},
 	} {
 		controller.binary = c.binaries[controller.name]
@@ -85,6 +86,10 @@ func csiObjects() []map[string]any {
 	// Velero takes the first class of the driver with this label, whatever its value (pkg/util/csi/volume_snapshot.go,
 	// GetVolumeSnapshotClassForStorageClass): so there must be only one.
 	forVelero["metadata"].(map[string]any)["labels"] = map[string]any{"velero.io/csi-volumesnapshot-class": "true"}
+	groups := class("groupsnapshot.storage.k8s.io/v1beta2", "VolumeGroupSnapshotClass", GroupSnapshotClass,
+		map[string]any{"driver": CSIDriver, "deletionPolicy": "Delete"})
+	// Likewise (pkg/backup/actions/csi/pvc_action.go, determineVGSClass).
+	groups["metadata"].(map[string]any)["labels"] = map[string]any{"velero.io/csi-volumegroupsnapshot-class": "true"}
 	standard := class("storage.k8s.io/v1", "StorageClass", StorageClass, map[string]any{
 		"provisioner": CSIDriver, "reclaimPolicy": "Delete", "volumeBindingMode": "Immediate", "allowVolumeExpansion": true,
 	})
@@ -100,8 +105,7 @@ func csiObjects() []map[string]any {
 		forVelero,
 		class("snapshot.storage.k8s.io/v1", "VolumeSnapshotClass", SnapshotClassRetain,
 			map[string]any{"driver": CSIDriver, "deletionPolicy": "Retain"}),
-		class("groupsnapshot.storage.k8s.io/v1", "VolumeGroupSnapshotClass", GroupSnapshotClass,
-			map[string]any{"driver": CSIDriver, "deletionPolicy": "Delete"}),
+		groups,
 	}
 }
 

@@ -133,12 +133,12 @@ func testGroupSnapshot(t *testing.T, c *Cluster) {
 		write(t, c, "group", claim, "of "+claim)
 	}
 	load(t, c, `
-apiVersion: groupsnapshot.storage.k8s.io/v1
+apiVersion: groupsnapshot.storage.k8s.io/v1beta2
 kind: VolumeGroupSnapshot
 metadata: {namespace: group, name: both}
 spec: {volumeGroupSnapshotClassName: files, source: {selector: {matchLabels: {group: one}}}}
 `)
-	until(t, c, object("groupsnapshot.storage.k8s.io/v1", "VolumeGroupSnapshot", "group", "both"), true, "status", "readyToUse")
+	until(t, c, object("groupsnapshot.storage.k8s.io/v1beta2", "VolumeGroupSnapshot", "group", "both"), true, "status", "readyToUse")
 	resource, _, err := c.clients.resource(volumeSnapshot("group", ""))
 	if err != nil {
 		t.Fatal(err)

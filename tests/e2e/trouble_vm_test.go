@@ -24,6 +24,7 @@ type troubleVM struct {
 	namespace, name string
 	disks           int
 	storage         string // more of the disks' templates, in YAML: source and storage; by default a blank disk
+	diskLabels      string // of the disks' templates, in YAML
 	marks           string // the VM's annotations, in YAML
 	annotations     string // of the template, in YAML
 	uid             types.UID
@@ -47,7 +48,7 @@ func (vm *troubleVM) manifest() string {
 	}
 	var templates, volumes []string
 	for n := range vm.disks {
-		templates = append(templates, fmt.Sprintf("{metadata: {name: %s}, spec: {%s}}", vm.disk(n), storage))
+		templates = append(templates, fmt.Sprintf("{metadata: {name: %s, labels: {%s}}, spec: {%s}}", vm.disk(n), vm.diskLabels, storage))
 		volumes = append(volumes, fmt.Sprintf("{name: disk%d, dataVolume: {name: %s}}", n, vm.disk(n)))
 	}
 	return fmt.Sprintf(`

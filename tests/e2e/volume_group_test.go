@@ -1,0 +1,84 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"testing"
+	"time"
+
+	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"velero-plugin-for-kubevirt/tests/cluster"
+	"velero-plugin-for-kubevirt/tests/story"
+)
+
+// TestTheDisksOfAVMAreOneVolumeGroup has all disks of a VM labelled as a volume group, by their templates: CDI gives the labels
+// to the claims, and Velero snapshots those with one call.
+func TestTheDisksOfAVMAreOneVolumeGroup(t *testing.T) {
+	w := living(t)
+	vm := busy("grouped")
+	vm.diskLabels = "velero.io/volume-group: busy, example.com/machine: busy"
+	w.troubleBusy(t, vm)
+	t.Run("WithAKeyOfTheBackup", func(t *testing.T) {
+		report := w.backupGrouped(t, "example.com/machine", vm.namespace)
+		w.checkVerdicts(t, report, map[string]verdict{"busy": {"filesystem", "", "info"}})
+		oneGroup(t, report)
+	})
+	t.Run("WithTheDefaultKey", func(t *testing.T) {
+		report := w.backup(t, "--include-namespaces", vm.namespace)
+		w.checkVerdicts(t, report, map[string]verdict{"busy": {"filesystem", "", "info"}})
+		oneGroup(t, report)
+		if numbers := w.lastRecords(t, report); differs(numbers) {
+			t.Errorf("the disks end with records %v", numbers)
+		}
+		if w.troubleCut(t, vm, report) {
+			t.Error("the restored disks are of different moments")
+		}
+	})
+}
+
+// backupGrouped makes a backup that groups the claims of a namespace by a label. The velero command has no flag for it.
+func (w *world) backupGrouped(t *testing.T, key, namespace string) *story.BackupReport {
+	t.Helper()
+	backup := &velerov1.Backup{
+		ObjectMeta: metav1.ObjectMeta{Namespace: cluster.VeleroNamespace, Name: name(t)},
+		Spec:       velerov1.BackupSpec{IncludedNamespaces: []string{namespace}, StorageLocation: "default", VolumeGroupSnapshotLabelKey: key},
+	}
+	if err := w.Create(t.Context(), backup); err != nil {
+		t.Fatal(err)
+	}
+	w.await(t, 2*time.Minute, func() string {
+		if err := w.Get(t.Context(), client.ObjectKeyFromObject(backup), backup); err != nil {
+			return err.Error()
+		}
+		if backup.Status.CompletionTimestamp == nil {
+			return "the backup is " + string(backup.Status.Phase)
+		}
+		return ""
+	})
+	report, err := w.BackupReport(t.Context(), backup.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wentWell(t, report.Report)
+	return report
+}
+
+// oneGroup checks that the snapshots of a backup were taken together.
+func oneGroup(t *testing.T, report *story.BackupReport) {
+	t.Helper()
+	snapshots, groups := 0, map[string]bool{}
+	for _, item := range report.Items {
+		if item.GetKind() == "VolumeSnapshotContent" {
+			group, _, _ := unstructured.NestedString(item.Object, "status", "volumeGroupSnapshotHandle")
+			groups[group] = true
+			snapshots++
+		}
+	}
+	if snapshots != 2 || len(groups) != 1 || groups[""] {
+		t.Errorf("the backup has %d snapshots, of the groups %v", snapshots, groups)
+	}
+}
