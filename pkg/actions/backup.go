@@ -7,7 +7,6 @@ import (
 	"github.com/sirupsen/logrus"
 	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
 	"github.com/vmware-tanzu/velero/pkg/plugin/velero"
-	"github.com/vmware-tanzu/velero/pkg/util/boolptr"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"velero-plugin-for-kubevirt/pkg/graph"
@@ -69,16 +68,10 @@ func (b *Backup) Execute(u runtime.Unstructured, backup *velerov1.Backup) (runti
 func (b *Backup) input(item item, backup *velerov1.Backup, neighbours []graph.Neighbour) (rules.Input, error) {
 	in := rules.Input{
 		Phase: rules.Backup, Original: item.obj,
-		Backup:     ofBackup(backup),
-		AllAsFiles: boolptr.IsSetToTrue(backup.Spec.DefaultVolumesToFsBackup),
 	}
 	for _, neighbour := range neighbours {
-		switch {
-		case !b.present(item, neighbour):
-		case admits(backup.Spec, neighbour.ID) && neighbour.Labels[velerov1.ExcludeFromBackupLabel] != "true":
+		if b.present(item, neighbour) && admits(backup.Spec, neighbour.ID) && neighbour.Labels[velerov1.ExcludeFromBackupLabel] != "true" {
 			in.AdditionalItems = append(in.AdditionalItems, neighbour.ID)
-		default:
-			in.Excluded = append(in.Excluded, neighbour.ID)
 		}
 	}
 	if item.GroupResource == kubevirt.VirtualMachines {

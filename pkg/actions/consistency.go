@@ -98,8 +98,8 @@ func (c *Consistency) report(item item, verdict consistency.Verdict, window time
 		log.Error("the disks of the VM are not as consistent as required")
 	case objectsOnly, verdict.Reason() == consistency.SnapshotDisabled:
 		log.Info("the disks of the VM are not in the backup")
-	case verdict.Level == consistency.Offline:
-		log.Warn("disks of the stopped VM are not in the backup")
+	case verdict.Reason() == consistency.FileSystemBackup, verdict.Reason() == consistency.DiskNotSnapshotted:
+		log.Warn("the backup has not all disks of the VM: a restored VM misses them, or gets empty ones or the original image")
 	default:
 		log.Warn("the disks of the running VM are only crash-consistent")
 	}

@@ -33,15 +33,15 @@ type Reader interface {
 // facts gathers what was seen of a VM, or of an instance of its own.
 func (c *Consistency) facts(ctx context.Context, item item, backup *velerov1.Backup) consistency.Facts {
 	instance := kubevirt.ID{GroupResource: kubevirt.VirtualMachineInstances, Namespace: item.Namespace, Name: item.Name}
-	if !takesSnapshots(backup) {
-		return c.withoutSnapshots(ctx, instance)
-	}
-	claims, own, err := c.claims(ctx, item, instance)
+	claims, err := c.claims(ctx, item, instance)
 	if err != nil {
-		return consistency.Facts{Snapshots: true, Unseen: []error{err}}
+		return consistency.Facts{Snapshots: takesSnapshots(backup), Unseen: []error{err}}
 	}
-	seen := c.witness.account(item.ID, instance, claims, own)
-	facts := consistency.Facts{Snapshots: true, Joined: seen.asked, Before: seen.before, Agent: seen.agent}
+	seen := c.witness.account(item.ID, instance, claims)
+	if !takesSnapshots(backup) {
+		return c.withoutSnapshots(ctx, instance, seen.disks)
+	}
+	facts := consistency.Facts{Snapshots: true, Joined: seen.asked, Before: seen.before, Agent: seen.agent, Disks: seen.disks}
 	read := func(err error) {
 		if err != nil {
 			facts.Unseen = append(facts.Unseen, err)
@@ -61,10 +61,6 @@ func (c *Consistency) facts(ctx context.Context, item item, backup *velerov1.Bac
 	}
 	if facts.MayBeFrozen() {
 		facts.Frozen, facts.NotAsked = c.isFrozen(ctx, instance, idOf(facts.Launchers[0].Before))
-	}
-	for _, disk := range seen.disks {
-		disk.Files = !disk.Snapshotted && copiesFiles(seen.launchers, disk.Name, backup)
-		facts.Disks = append(facts.Disks, disk)
 	}
 	if facts.Before != nil && seen.first != "" {
 		facts.Window, err = c.since(ctx, item.Namespace, seen)
@@ -88,8 +84,8 @@ func takesSnapshots(backup *velerov1.Backup) bool {
 }
 
 // withoutSnapshots only asks whether the VM runs.
-func (c *Consistency) withoutSnapshots(ctx context.Context, instance kubevirt.ID) consistency.Facts {
-	var facts consistency.Facts
+func (c *Consistency) withoutSnapshots(ctx context.Context, instance kubevirt.ID, disks []consistency.Disk) consistency.Facts {
+	facts := consistency.Facts{Disks: disks}
 	vmis, err := c.reader.List(ctx, graph.Query{GroupResource: instance.GroupResource, Namespace: instance.Namespace})
 	for i := range vmis {
 		if vmis[i].Name == instance.Name {
@@ -102,32 +98,30 @@ func (c *Consistency) withoutSnapshots(ctx context.Context, instance kubevirt.ID
 	return facts
 }
 
-// claims returns the PVCs of a VM and of its instance, which alone may name hotplugged ones, and all that the two bring.
-func (c *Consistency) claims(ctx context.Context, item item, instance kubevirt.ID) ([]kubevirt.ID, map[kubevirt.ID]bool, error) {
+// claims returns the PVCs of a VM and of its instance, which alone may name hotplugged ones.
+func (c *Consistency) claims(ctx context.Context, item item, instance kubevirt.ID) ([]kubevirt.ID, error) {
 	neighbours, err := graph.Neighbours(ctx, item.GroupResource, item.obj, c.reader)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	vmi, err := c.reader.Get(ctx, instance)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if vmi != nil && item.ID != instance {
 		more, err := graph.Neighbours(ctx, instance.GroupResource, vmi, c.reader)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		neighbours = append(neighbours, more...)
 	}
-	own := map[kubevirt.ID]bool{item.ID: true, instance: true}
 	var claims []kubevirt.ID
 	for _, neighbour := range neighbours {
-		if !own[neighbour.ID] && neighbour.GroupResource == kubevirt.PersistentVolumeClaims && !neighbour.Absent {
+		if neighbour.GroupResource == kubevirt.PersistentVolumeClaims && !neighbour.Absent && !slices.Contains(claims, neighbour.ID) {
 			claims = append(claims, neighbour.ID)
 		}
-		own[neighbour.ID] = true
 	}
-	return claims, own, nil
+	return claims, nil
 }
 
 // since returns how long it is since the first snapshot of a VM was asked for. Without that snapshot – a data mover removes it
@@ -144,22 +138,23 @@ func (c *Consistency) since(ctx context.Context, namespace string, seen account)
 	return time.Since(begin), nil
 }
 
-// copiesFiles tells whether Velero copies the files of a claim from one of these pods (Velero 1.18.1,
-// pkg/util/podvolume/pod_volume.go).
-func copiesFiles(launchers []*corev1.Pod, claim string, backup *velerov1.Backup) bool {
+// copiesFiles tells of each claim of a running pod whether Velero copies its files from there (Velero 1.18.1,
+// pkg/util/podvolume/pod_volume.go, GetVolumesByPod). It would put them back into the restored pod (pkg/podvolume/restorer.go), and
+// KubeVirt's pods are not restored.
+func copiesFiles(pod *corev1.Pod, backup *velerov1.Backup) map[kubevirt.ID]bool {
 	all := boolptr.IsSetToTrue(backup.Spec.DefaultVolumesToFsBackup)
 	list := velerov1.VolumesToBackupAnnotation
 	if all {
 		list = velerov1.VolumesToExcludeAnnotation
 	}
-	for _, launcher := range launchers {
-		for _, volume := range launcher.Spec.Volumes {
-			if volume.PersistentVolumeClaim != nil && volume.PersistentVolumeClaim.ClaimName == claim {
-				return all != slices.Contains(strings.Split(launcher.Annotations[list], ","), volume.Name)
-			}
+	copied := map[kubevirt.ID]bool{}
+	for _, volume := range pod.Spec.Volumes {
+		if volume.PersistentVolumeClaim != nil {
+			claim := kubevirt.ID{GroupResource: kubevirt.PersistentVolumeClaims, Namespace: pod.Namespace, Name: volume.PersistentVolumeClaim.ClaimName}
+			copied[claim] = all != slices.Contains(strings.Split(pod.Annotations[list], ","), volume.Name)
 		}
 	}
-	return false
+	return copied
 }
 
 // now reads an object as it is now, as a type; nil when there is none.

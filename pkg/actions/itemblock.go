@@ -38,9 +38,11 @@ type ItemBlock struct {
 	log      logrus.FieldLogger
 }
 
-// NewItemBlock returns the action for VirtualMachines and VirtualMachineInstances.
+// NewItemBlock returns the action for VMs, VMIs and what brings them or their disks into a backup: whatever is only brought by
+// another item is backed up without hooks.
 func NewItemBlock(reader Reader, witness *Witness, log logrus.FieldLogger) *ItemBlock {
-	selector := resources(kubevirt.VirtualMachines, kubevirt.VirtualMachineInstances)
+	selector := resources(kubevirt.VirtualMachines, kubevirt.VirtualMachineInstances, kubevirt.VirtualMachinePools,
+		kubevirt.VirtualMachineInstanceReplicaSets, kubevirt.DataVolumes)
 	return &ItemBlock{selector: selector, reader: reader, witness: witness, log: log}
 }
 
@@ -62,8 +64,8 @@ func (b *ItemBlock) GetRelatedItems(u runtime.Unstructured, backup *velerov1.Bac
 		return nil, err
 	}
 	b.witness.isAsked(item.ID)
-	if item.GroupResource == kubevirt.Pods && takesSnapshots(backup) {
-		if err := b.watch(context.Background(), item); err != nil {
+	if item.GroupResource == kubevirt.Pods {
+		if err := b.watch(context.Background(), item, backup); err != nil {
 			return nil, item.failed("finding the ItemBlock of", err)
 		}
 	}
@@ -80,15 +82,17 @@ func (b *ItemBlock) GetRelatedItems(u runtime.Unstructured, backup *velerov1.Bac
 	return toVelero(members), nil
 }
 
-// watch notes that a launcher pod joins the ItemBlock, and what its guest is like now, before the hooks.
-func (b *ItemBlock) watch(ctx context.Context, item item) error {
+// watch notes what Velero does with the disks of a pod that joins the ItemBlock, and for the pod of a launcher what its guest is
+// like now, before the hooks.
+func (b *ItemBlock) watch(ctx context.Context, item item, backup *velerov1.Backup) error {
 	pod, err := as[corev1.Pod](item.obj)
-	if err != nil {
-		return err
+	if err != nil || pod.Status.Phase != corev1.PodRunning {
+		return err // nil: its guest has ended
 	}
+	b.witness.copies(copiesFiles(pod, backup))
 	owner := object.Owner(item.obj)
-	if owner == nil || owner.Kind != "VirtualMachineInstance" || pod.Status.Phase != corev1.PodRunning {
-		return nil // it holds hotplugged disks, or its guest has ended: it has no guest to freeze
+	if owner == nil || owner.Kind != "VirtualMachineInstance" || !takesSnapshots(backup) {
+		return nil // it holds hotplugged disks and has no guest, or there is nothing to freeze it for
 	}
 	instance := kubevirt.ID{GroupResource: kubevirt.VirtualMachineInstances, Namespace: item.Namespace, Name: owner.Name}
 	if !b.witness.joins(instance, pod) {

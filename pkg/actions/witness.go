@@ -1,6 +1,7 @@
 package actions
 
 import (
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -21,6 +22,7 @@ type Witness struct {
 	instances map[kubevirt.ID]*seenInstance
 	snapshots map[kubevirt.ID]seenSnapshot // by PVC
 	brought   map[kubevirt.ID][]bringing   // by PVC
+	files     map[kubevirt.ID]bool         // by PVC: whether Velero copies its files from a pod
 }
 
 // A seenInstance is a VirtualMachineInstance of which launcher pods joined an ItemBlock, as it was then.
@@ -47,7 +49,7 @@ type bringing struct {
 
 // NewWitness returns one that has seen nothing.
 func NewWitness() *Witness {
-	return &Witness{asked: map[kubevirt.ID]bool{}, instances: map[kubevirt.ID]*seenInstance{}, snapshots: map[kubevirt.ID]seenSnapshot{}, brought: map[kubevirt.ID][]bringing{}}
+	return &Witness{asked: map[kubevirt.ID]bool{}, instances: map[kubevirt.ID]*seenInstance{}, snapshots: map[kubevirt.ID]seenSnapshot{}, brought: map[kubevirt.ID][]bringing{}, files: map[kubevirt.ID]bool{}}
 }
 
 // isAsked notes that an item is in an ItemBlock.
@@ -68,6 +70,13 @@ func (w *Witness) joins(instance kubevirt.ID, pod *corev1.Pod) bool {
 	}
 	seen.launchers = append(seen.launchers, pod)
 	return !known
+}
+
+// copies notes which PVCs Velero copies the files of.
+func (w *Witness) copies(files map[kubevirt.ID]bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	maps.Copy(w.files, files)
 }
 
 // looksLike notes what an instance was before the hooks.
@@ -112,8 +121,11 @@ func (w *Witness) brings(item kubevirt.ID, wanted []kubevirt.ID) {
 	}
 }
 
-// machineParts are what is always in the ItemBlock of its VM.
-var machineParts = []schema.GroupResource{kubevirt.VirtualMachines, kubevirt.VirtualMachineInstances, kubevirt.Pods}
+// machineParts are what is always in the ItemBlock of the disks that it brings.
+var machineParts = []schema.GroupResource{
+	kubevirt.VirtualMachines, kubevirt.VirtualMachineInstances, kubevirt.VirtualMachinePools,
+	kubevirt.VirtualMachineInstanceReplicaSets, kubevirt.DataVolumes, kubevirt.Pods,
+}
 
 func idOf(pod *corev1.Pod) kubevirt.ID {
 	return kubevirt.ID{GroupResource: kubevirt.Pods, Namespace: pod.Namespace, Name: pod.Name}
@@ -131,8 +143,8 @@ type account struct {
 	first     string // snapshot
 }
 
-// account tells what was seen of an instance and its claims. own are the objects that belong to it.
-func (w *Witness) account(machine, instance kubevirt.ID, claims []kubevirt.ID, own map[kubevirt.ID]bool) account {
+// account tells what was seen of an instance and its claims.
+func (w *Witness) account(machine, instance kubevirt.ID, claims []kubevirt.ID) account {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var a account
@@ -145,10 +157,9 @@ func (w *Witness) account(machine, instance kubevirt.ID, claims []kubevirt.ID, o
 		_, taken := w.snapshots[claim]
 		with := w.takenWith(claim)
 		snapshot := w.snapshots[with]
-		disk := consistency.Disk{Name: claim.Name, Snapshotted: taken, Outside: snapshot.at.Before(a.joined)}
+		disk := consistency.Disk{Name: claim.Name, Snapshotted: taken, Files: !taken && w.files[claim], Outside: snapshot.at.Before(a.joined)}
 		for _, brought := range w.brought[with] {
-			// Whatever leads to a VM is in its ItemBlock; the rest may be in another one.
-			strange := !own[brought.by] && !slices.Contains(machineParts, brought.by.GroupResource)
+			strange := !slices.Contains(machineParts, brought.by.GroupResource) // it may have been in another ItemBlock
 			disk.Outside = disk.Outside || (strange && brought.at.Before(snapshot.at))
 		}
 		if taken && (a.first == "" || snapshot.at.Before(first)) {

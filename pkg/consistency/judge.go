@@ -113,15 +113,12 @@ func (v *Verdict) add(reason Reason, detail string, disks ...string) {
 }
 
 func (v *Verdict) judgeDisks(f Facts) {
-	if !f.Snapshots {
-		v.add(SnapshotDisabled, "")
-		return
-	}
 	var files, missing, outside []string
 	for _, disk := range f.Disks {
 		switch {
 		case disk.Files:
 			files = append(files, disk.Name)
+		case !f.Snapshots: // then none is missing
 		case !disk.Snapshotted:
 			missing = append(missing, disk.Name)
 		case disk.Outside && v.Level != Offline:
@@ -135,6 +132,9 @@ func (v *Verdict) judgeDisks(f Facts) {
 		if len(found.disks) > 0 {
 			v.add(found.reason, "", found.disks...)
 		}
+	}
+	if !f.Snapshots {
+		v.add(SnapshotDisabled, "")
 	}
 }
 

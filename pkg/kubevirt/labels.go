@@ -101,12 +101,6 @@ const (
 	InProgress = "kvp.kubevirt.io/storage.inprogress"
 )
 
-// Annotations of Velero on a pod: the volumes to back up as files, and not to (Velero 1.18.1, pkg/apis/velero/v1).
-const (
-	BackupVolumes         = "backup.velero.io/backup-volumes"
-	BackupVolumesExcludes = "backup.velero.io/backup-volumes-excludes"
-)
-
 // AdditionalItems is the plugin's own annotation on a backed-up VirtualMachine or VirtualMachineInstance: the additional
 // items that were in the cluster and admitted by the backup's filters, so that a restore asks for those and no others.
 const AdditionalItems = "velero.kubevirt.io/additional-items"

@@ -43,12 +43,6 @@ type Input struct {
 	AdditionalItems []kubevirt.ID
 	// Instance is the running VirtualMachineInstance of a VM, nil when there is none (backup phase only).
 	Instance map[string]any
-	// Backup is what is asked on the Backup (backup phase only).
-	Backup options.Source
-	// Excluded are the objects the item refers to that are there and that the backup leaves out (backup phase only).
-	Excluded []kubevirt.ID
-	// AllAsFiles tells that the backup takes volumes of pods as files unless told otherwise (backup phase only).
-	AllAsFiles bool
 
 	// The rest is for the restore phase.
 
@@ -115,7 +109,6 @@ var All = []Rule{
 	vmRevisionPin,
 	existing,
 	vmDisks,
-	podVolumeBackup,
 	populatorSource,
 	namespaceMapping,
 	storageClass,
