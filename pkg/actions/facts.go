@@ -62,8 +62,8 @@ func (c *Consistency) facts(ctx context.Context, item item, backup *velerov1.Bac
 	if facts.MayBeFrozen() {
 		facts.Frozen, facts.NotAsked = c.isFrozen(ctx, instance, idOf(facts.Launchers[0].Before))
 	}
-	if facts.Before != nil && seen.first != "" {
-		facts.Window, err = c.since(ctx, item.Namespace, seen)
+	if facts.Before != nil && seen.first.Name != "" {
+		facts.Window, err = c.since(ctx, seen)
 		read(err)
 	}
 	return facts
@@ -124,10 +124,10 @@ func (c *Consistency) claims(ctx context.Context, item item, instance kubevirt.I
 	return claims, nil
 }
 
-// since returns how long it is since the first snapshot of a VM was asked for. Without that snapshot – a data mover removes it
+// since returns how long it is since the first snapshot of a VM's ItemBlock was asked for. Without that snapshot – a data mover removes it
 // when it has the data – it is the time since the VM joined its ItemBlock, which is longer.
-func (c *Consistency) since(ctx context.Context, namespace string, seen account) (time.Duration, error) {
-	snapshot, err := c.reader.Now(ctx, kubevirt.ID{GroupResource: kubevirt.VolumeSnapshots, Namespace: namespace, Name: seen.first})
+func (c *Consistency) since(ctx context.Context, seen account) (time.Duration, error) {
+	snapshot, err := c.reader.Now(ctx, seen.first)
 	if err != nil {
 		return 0, err
 	}

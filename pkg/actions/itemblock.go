@@ -79,6 +79,7 @@ func (b *ItemBlock) GetRelatedItems(u runtime.Unstructured, backup *velerov1.Bac
 			members = append(members, neighbour.ID)
 		}
 	}
+	b.witness.relates(item.ID, members)
 	return toVelero(members), nil
 }
 

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	virtv1 "kubevirt.io/api/core/v1"
 
 	"velero-plugin-for-kubevirt/pkg/consistency"
@@ -18,7 +17,8 @@ import (
 // Velero had to start again has forgotten everything, and claims nothing.
 type Witness struct {
 	mu        sync.Mutex
-	asked     map[kubevirt.ID]bool // the members of ItemBlocks
+	asked     map[kubevirt.ID]bool          // the members of ItemBlocks
+	related   map[kubevirt.ID][]kubevirt.ID // what is in one ItemBlock with a member
 	instances map[kubevirt.ID]*seenInstance
 	snapshots map[kubevirt.ID]seenSnapshot // by PVC
 	brought   map[kubevirt.ID][]bringing   // by PVC
@@ -49,7 +49,7 @@ type bringing struct {
 
 // NewWitness returns one that has seen nothing.
 func NewWitness() *Witness {
-	return &Witness{asked: map[kubevirt.ID]bool{}, instances: map[kubevirt.ID]*seenInstance{}, snapshots: map[kubevirt.ID]seenSnapshot{}, brought: map[kubevirt.ID][]bringing{}, files: map[kubevirt.ID]bool{}}
+	return &Witness{asked: map[kubevirt.ID]bool{}, related: map[kubevirt.ID][]kubevirt.ID{}, instances: map[kubevirt.ID]*seenInstance{}, snapshots: map[kubevirt.ID]seenSnapshot{}, brought: map[kubevirt.ID][]bringing{}, files: map[kubevirt.ID]bool{}}
 }
 
 // isAsked notes that an item is in an ItemBlock.
@@ -57,6 +57,30 @@ func (w *Witness) isAsked(id kubevirt.ID) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.asked[id] = true
+}
+
+// relates notes what is in one ItemBlock with an item.
+func (w *Witness) relates(item kubevirt.ID, members []kubevirt.ID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, member := range members {
+		w.related[item] = append(w.related[item], member)
+		w.related[member] = append(w.related[member], item)
+	}
+}
+
+// block returns the ItemBlock of an item.
+func (w *Witness) block(item kubevirt.ID) map[kubevirt.ID]bool {
+	members := map[kubevirt.ID]bool{item: true}
+	for next := []kubevirt.ID{item}; len(next) > 0; next = next[1:] {
+		for _, member := range w.related[next[0]] {
+			if !members[member] {
+				members[member] = true
+				next = append(next, member)
+			}
+		}
+	}
+	return members
 }
 
 // joins notes that a launcher pod joins an ItemBlock. It tells whether it is the first of its instance.
@@ -121,12 +145,6 @@ func (w *Witness) brings(item kubevirt.ID, wanted []kubevirt.ID) {
 	}
 }
 
-// machineParts are what is always in the ItemBlock of the disks that it brings.
-var machineParts = []schema.GroupResource{
-	kubevirt.VirtualMachines, kubevirt.VirtualMachineInstances, kubevirt.VirtualMachinePools,
-	kubevirt.VirtualMachineInstanceReplicaSets, kubevirt.DataVolumes, kubevirt.Pods,
-}
-
 func idOf(pod *corev1.Pod) kubevirt.ID {
 	return kubevirt.ID{GroupResource: kubevirt.Pods, Namespace: pod.Namespace, Name: pod.Name}
 }
@@ -140,7 +158,19 @@ type account struct {
 	joined    time.Time
 	launchers []*corev1.Pod
 	disks     []consistency.Disk
-	first     string // snapshot
+	first     kubevirt.ID // VolumeSnapshot of the ItemBlock; empty when there was none
+}
+
+// firstSnapshot returns the first that was taken in the ItemBlock of an item, whose guests were all frozen before.
+func (w *Witness) firstSnapshot(item kubevirt.ID) kubevirt.ID {
+	var first kubevirt.ID
+	var at time.Time
+	for member := range w.block(item) {
+		if snapshot, taken := w.snapshots[member]; taken && (first.Name == "" || snapshot.at.Before(at)) {
+			first, at = kubevirt.ID{GroupResource: kubevirt.VolumeSnapshots, Namespace: member.Namespace, Name: snapshot.name}, snapshot.at
+		}
+	}
+	return first
 }
 
 // account tells what was seen of an instance and its claims.
@@ -152,18 +182,15 @@ func (w *Witness) account(machine, instance kubevirt.ID, claims []kubevirt.ID) a
 		a = account{before: seen.vmi, agent: seen.agent, unseen: seen.unseen, joined: seen.joined, launchers: slices.Clone(seen.launchers)}
 	}
 	a.asked = w.asked[machine]
-	var first time.Time
+	a.first = w.firstSnapshot(machine)
 	for _, claim := range claims {
 		_, taken := w.snapshots[claim]
 		with := w.takenWith(claim)
 		snapshot := w.snapshots[with]
 		disk := consistency.Disk{Name: claim.Name, Snapshotted: taken, Files: !taken && w.files[claim], Outside: snapshot.at.Before(a.joined)}
 		for _, brought := range w.brought[with] {
-			strange := !slices.Contains(machineParts, brought.by.GroupResource) // it may have been in another ItemBlock
-			disk.Outside = disk.Outside || (strange && brought.at.Before(snapshot.at))
-		}
-		if taken && (a.first == "" || snapshot.at.Before(first)) {
-			a.first, first = snapshot.name, snapshot.at
+			// What the plugin was asked for is in one ItemBlock with its disks; the rest may have been in another.
+			disk.Outside = disk.Outside || (!w.asked[brought.by] && brought.at.Before(snapshot.at))
 		}
 		a.disks = append(a.disks, disk)
 	}
