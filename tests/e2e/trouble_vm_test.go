@@ -25,6 +25,7 @@ type troubleVM struct {
 	disks           int
 	storage         string // more of the disks' templates, in YAML: source and storage; by default a blank disk
 	diskLabels      string // of the disks' templates, in YAML
+	more            string // a claim that is its last disk, if any
 	marks           string // the VM's annotations, in YAML
 	annotations     string // of the template, in YAML
 	uid             types.UID
@@ -50,6 +51,9 @@ func (vm *troubleVM) manifest() string {
 	for n := range vm.disks {
 		templates = append(templates, fmt.Sprintf("{metadata: {name: %s, labels: {%s}}, spec: {%s}}", vm.disk(n), vm.diskLabels, storage))
 		volumes = append(volumes, fmt.Sprintf("{name: disk%d, dataVolume: {name: %s}}", n, vm.disk(n)))
+	}
+	if vm.more != "" {
+		volumes = append(volumes, fmt.Sprintf("{name: more, persistentVolumeClaim: {claimName: %s}}", vm.more))
 	}
 	return fmt.Sprintf(`
 apiVersion: kubevirt.io/v1
