@@ -187,6 +187,14 @@ func (c *Cluster) KillPlugin(name string) (int, error) {
 	return killed, nil
 }
 
+// KillVelero kills the server, as the kernel does when memory runs out, with its plugins, and starts it again.
+func (c *Cluster) KillVelero(ctx context.Context) error {
+	if err := errors.Join(c.velero.end(syscall.SIGKILL, 5*time.Second), c.supervisor.remove(c.velero)); err != nil {
+		return err
+	}
+	return c.startVeleroServer(ctx)
+}
+
 func (c *Cluster) changePlugins(ctx context.Context, change func() error) error {
 	if err := c.supervisor.stop(c.velero); err != nil {
 		return err

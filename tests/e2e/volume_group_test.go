@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -43,28 +44,37 @@ func TestTheDisksOfAVMAreOneVolumeGroup(t *testing.T) {
 // backupGrouped makes a backup that groups the claims of a namespace by a label. The velero command has no flag for it.
 func (w *world) backupGrouped(t *testing.T, key, namespace string) *story.BackupReport {
 	t.Helper()
-	backup := &velerov1.Backup{
-		ObjectMeta: metav1.ObjectMeta{Namespace: cluster.VeleroNamespace, Name: name(t)},
-		Spec:       velerov1.BackupSpec{IncludedNamespaces: []string{namespace}, StorageLocation: "default", VolumeGroupSnapshotLabelKey: key},
-	}
-	if err := w.Create(t.Context(), backup); err != nil {
-		t.Fatal(err)
-	}
-	w.await(t, 2*time.Minute, func() string {
-		if err := w.Get(t.Context(), client.ObjectKeyFromObject(backup), backup); err != nil {
-			return err.Error()
-		}
-		if backup.Status.CompletionTimestamp == nil {
-			return "the backup is " + string(backup.Status.Phase)
-		}
-		return ""
-	})
-	report, err := w.BackupReport(t.Context(), backup.Name)
+	w.begin(t, velerov1.BackupSpec{IncludedNamespaces: []string{namespace}, VolumeGroupSnapshotLabelKey: key})
+	w.awaitBackup(t, velerov1.BackupPhaseCompleted)
+	report, err := w.BackupReport(t.Context(), name(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	wentWell(t, report.Report)
 	return report
+}
+
+// begin begins a backup that the velero command cannot ask for.
+func (w *world) begin(t *testing.T, spec velerov1.BackupSpec) {
+	t.Helper()
+	spec.StorageLocation = "default"
+	backup := &velerov1.Backup{ObjectMeta: metav1.ObjectMeta{Namespace: cluster.VeleroNamespace, Name: name(t)}, Spec: spec}
+	if err := w.Create(t.Context(), backup); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// awaitBackup waits until the test's backup is in a phase.
+func (w *world) awaitBackup(t *testing.T, phase velerov1.BackupPhase) {
+	t.Helper()
+	w.await(t, 2*time.Minute, func() string {
+		backup := &velerov1.Backup{}
+		err := w.Get(t.Context(), client.ObjectKey{Namespace: cluster.VeleroNamespace, Name: name(t)}, backup)
+		if err != nil || backup.Status.Phase != phase {
+			return fmt.Sprintf("the backup is %q: %v", backup.Status.Phase, err)
+		}
+		return ""
+	})
 }
 
 // oneGroup checks that the snapshots of a backup were taken together.
