@@ -113,6 +113,8 @@ func csiObjects() []map[string]any {
 type CSIFaults struct {
 	// Fail has the error message of each call that fails, by its CSI name, such as CreateSnapshot.
 	Fail map[string]string `json:"fail"`
+	// Snapshots is how the name of a VolumeSnapshot begins of which CreateSnapshot fails, empty for all.
+	Snapshots string `json:"snapshots"`
 	// SnapshotDelay is how old a snapshot is when it becomes ready.
 	SnapshotDelay time.Duration `json:"snapshotDelay"`
 }

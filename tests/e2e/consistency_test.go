@@ -5,10 +5,8 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
@@ -54,10 +52,43 @@ func alone(name, annotations string) *troubleVM {
 	return &troubleVM{namespace: "verdicts", name: name, disks: 1, annotations: annotations}
 }
 
+// asked asks for consistency on a VM.
+const asked = "velero.kubevirt.io/consistency: required"
+
+// strict returns another VM like one, of which consistency is required.
+func strict(vm *troubleVM) *troubleVM {
+	other := *vm
+	other.name, other.marks = "strict-"+vm.name, asked
+	return &other
+}
+
+// both are the verdicts on a running VM that is not consistent, and on the one like it that is required to be.
+func both(verdicts map[string]verdict, name, reason string) {
+	verdicts[name] = verdict{"crash", reason, "warning"}
+	verdicts["strict-"+name] = verdict{"crash", reason, "error"}
+}
+
+// checkHooks checks how many hooks of a VM's pods Velero tried to run.
+func checkHooks(t *testing.T, report *story.BackupReport, want map[string]int) {
+	t.Helper()
+	for name, count := range want {
+		got := 0
+		for _, line := range report.Log {
+			if line.Message() == "running exec hook" && strings.Contains(line["hookCommand"], " --name "+name+" ") {
+				got++
+			}
+		}
+		if got != count {
+			t.Errorf("%d hooks of %s were tried, want %d", got, name, count)
+		}
+	}
+}
+
 // TestEveryVMHasItsVerdict has, in one namespace, a VM for each state that the cluster can bring a guest into.
 func TestEveryVMHasItsVerdict(t *testing.T) {
 	w := living(t)
 	good, stopped, mute := alone("good", ""), alone("stopped", ""), alone("mute", cluster.AgentAnnotation+`: "false"`)
+	goodStrict := strict(good)
 	paused, rigid := alone("paused", ""), alone("rigid", cluster.AgentAnnotation+": no-fsfreeze")
 	failing, bare := alone("failing", cluster.FreezeErrorAnnotation+": the guest refuses"), alone("bare", "")
 	bare.marks = `kubevirt.io/skip-backup-hooks: "true"`
@@ -65,8 +96,8 @@ func TestEveryVMHasItsVerdict(t *testing.T) {
 	nomad.storage = "source: {blank: {}}, storage: {accessModes: [ReadWriteMany], resources: {requests: {storage: 8Mi}}}"
 	booting := alone("booting", cluster.HoldAnnotation+`: "true"`)
 
-	w.troubleMake(t, good, stopped, mute, paused, rigid, failing, bare, nomad, booting)
-	for _, vm := range []*troubleVM{good, stopped, mute, paused, rigid, failing, bare, nomad} {
+	w.troubleMake(t, good, goodStrict, stopped, mute, paused, rigid, failing, bare, nomad, booting)
+	for _, vm := range []*troubleVM{good, goodStrict, stopped, mute, paused, rigid, failing, bare, nomad} {
 		w.troubleRuns(t, vm)
 	}
 	w.troubleAsk(t, paused, "pause")
@@ -80,53 +111,66 @@ func TestEveryVMHasItsVerdict(t *testing.T) {
 		"mute": "NoGuestAgent", "paused": "Paused", "rigid": "FreezeUnsupported", "failing": "HookFailed", "bare": "HooksDisabled",
 		"nomad": "Migrating", "booting": "Starting",
 	}
-	t.Run("BestEffort", func(t *testing.T) {
-		report := w.troubleBackup(t, hookFailed, "--include-namespaces", "verdicts")
-		want := map[string]verdict{"good": {"filesystem", "", "info"}, "stopped": {"offline", "", "info"}}
-		for name, reason := range running {
-			want[name] = verdict{"crash", reason, "warning"}
-		}
-		w.checkVerdicts(t, report, want)
-	})
-	t.Run("Required", func(t *testing.T) {
-		report, err := w.Backup(t.Context(), name(t), "--include-namespaces", "verdicts", "--labels", "velero.kubevirt.io/consistency=required")
-		if err != nil {
-			t.Fatal(err)
-		}
-		want := map[string]verdict{"good": {"filesystem", "", "info"}, "stopped": {"offline", "", "info"}}
-		for name, reason := range running {
-			want[name] = verdict{"crash", reason, "error"}
-		}
-		w.checkVerdicts(t, report, want)
-		if report.Phase != "PartiallyFailed" {
-			t.Errorf("the backup is %s", report.Phase)
-		}
-		w.describes(t, report.Name, "mute", "NoGuestAgent")
-	})
+	// A hook that fails does not keep Velero from the other one: KubeVirt's do not ask for it.
+	hooks := map[string]int{"good": 2, "stopped": 0, "mute": 2, "paused": 2, "rigid": 2, "failing": 2, "bare": 0}
+	for mode, c := range map[string]struct{ args, log string }{
+		"BestEffort": {"velero.kubevirt.io/consistency=best-effort", "warning"}, "Required": {"velero.kubevirt.io/consistency=required", "error"},
+	} {
+		t.Run(mode, func(t *testing.T) {
+			report := w.verdictsOf(t, "--include-namespaces", "verdicts", "--labels", c.args)
+			want := map[string]verdict{"good": {"filesystem", "", "info"}, "strict-good": {"filesystem", "", "info"}, "stopped": {"offline", "", "info"}}
+			for name, reason := range running {
+				want[name] = verdict{"crash", reason, c.log}
+			}
+			w.checkVerdicts(t, report, want)
+			checkHooks(t, report, hooks)
+			w.describes(t, report.Name, "mute", "NoGuestAgent")
+		})
+	}
 	t.Run("SnapshotDisabled", func(t *testing.T) {
-		report := w.troubleBackup(t, hookFailed, "--include-namespaces", "verdicts", "--snapshot-volumes=false")
-		w.checkVerdicts(t, report, map[string]verdict{"good": {"crash", "SnapshotDisabled", "info"}, "stopped": {"offline", "SnapshotDisabled", "info"}})
+		report := w.verdictsOf(t, "--include-namespaces", "verdicts", "--snapshot-volumes=false")
+		w.checkVerdicts(t, report, map[string]verdict{
+			"good": {"crash", "SnapshotDisabled", "info"}, "strict-good": {"crash", "SnapshotDisabled", "error"}, "stopped": {"offline", "SnapshotDisabled", "info"},
+		})
+		checkHooks(t, report, hooks)
 	})
 	t.Run("PodNotInBackup", func(t *testing.T) {
-		report := w.troubleBackup(t, "", "--include-namespaces", "verdicts", "--exclude-resources", "pods")
-		w.checkVerdicts(t, report, map[string]verdict{"good": {"crash", "PodNotInBackup", "warning"}, "stopped": {"offline", "", "info"}})
+		report := w.verdictsOf(t, "--include-namespaces", "verdicts", "--exclude-resources", "pods")
+		want := map[string]verdict{"stopped": {"offline", "", "info"}}
+		both(want, "good", "PodNotInBackup")
+		w.checkVerdicts(t, report, want)
 		troubleHooks(t, report, 0, 0)
 	})
 	t.Run("DiskNotSnapshotted", func(t *testing.T) {
-		for _, vm := range []*troubleVM{good, stopped} {
+		for _, vm := range []*troubleVM{good, goodStrict, stopped} {
 			w.label(t, w.find(t, "v1", "PersistentVolumeClaim", vm.namespace)[vm.disk(0)], "velero.io/exclude-from-backup", "true")
 		}
-		report := w.troubleBackup(t, "", "--selector", "app in (good, stopped)")
-		w.checkVerdicts(t, report, map[string]verdict{"good": {"crash", "DiskNotSnapshotted", "warning"}, "stopped": {"offline", "DiskNotSnapshotted", "warning"}})
+		report := w.verdictsOf(t, "--selector", "app in (good, strict-good, stopped)")
+		want := map[string]verdict{"stopped": {"offline", "DiskNotSnapshotted", "warning"}}
+		both(want, "good", "DiskNotSnapshotted")
+		w.checkVerdicts(t, report, want)
+		checkHooks(t, report, map[string]int{"good": 2, "strict-good": 2, "stopped": 0})
 	})
 	t.Run("FileSystemBackup", func(t *testing.T) {
-		w.label(t, w.find(t, "v1", "PersistentVolumeClaim", good.namespace)[good.disk(0)], "velero.io/exclude-from-backup", "false")
-		report, err := w.Backup(t.Context(), name(t), "--selector", "app=good", "--default-volumes-to-fs-backup")
-		if err != nil {
-			t.Fatal(err)
+		for _, vm := range []*troubleVM{good, goodStrict} {
+			w.label(t, w.find(t, "v1", "PersistentVolumeClaim", vm.namespace)[vm.disk(0)], "velero.io/exclude-from-backup", "false")
 		}
-		w.checkVerdicts(t, report, map[string]verdict{"good": {"crash", "FileSystemBackup", "warning"}})
+		report := w.verdictsOf(t, "--selector", "app in (good, strict-good)", "--default-volumes-to-fs-backup")
+		want := map[string]verdict{}
+		both(want, "good", "FileSystemBackup")
+		w.checkVerdicts(t, report, want)
+		checkHooks(t, report, map[string]int{"good": 2, "strict-good": 2})
 	})
+}
+
+// verdictsOf makes a backup that may have errors.
+func (w *world) verdictsOf(t *testing.T, args ...string) *story.BackupReport {
+	t.Helper()
+	report, err := w.Backup(t.Context(), name(t), args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return report
 }
 
 // describes checks that "velero backup describe" shows a person what is wrong.
@@ -143,82 +187,58 @@ func (w *world) describes(t *testing.T, backup string, words ...string) {
 	}
 }
 
-// TestTheVerdictSeesWhatHappensMeanwhile has VMs that change while their disks are being snapshotted.
-func TestTheVerdictSeesWhatHappensMeanwhile(t *testing.T) {
+// TestADiskMayBeOutsideTheWindow has, for each VM, a claim that brings the VM's disk into the backup before the VM: by
+// its DataVolume, which waits to be a clone of the disk, and which is not in the backup on its own account.
+func TestADiskMayBeOutsideTheWindow(t *testing.T) {
 	w := living(t)
-	for what, c := range map[string]struct {
-		meanwhile func(t *testing.T, vm *troubleVM)
-		reason    string
-	}{
-		"Stopping": {w.stop, "Stopping"},
-		"Paused": {func(t *testing.T, vm *troubleVM) {
-			w.troubleAsk(t, vm, "pause")
-			w.troubleStatus(t, vm, "Paused")
-			w.troubleAsk(t, vm, "unpause")
-			w.troubleStatus(t, vm, "Running")
-		}, "Paused"},
-		"PluginKilled": {w.killPlugin, "NotObserved"},
-	} {
-		t.Run(what, func(t *testing.T) {
-			vm := &troubleVM{namespace: "meanwhile", name: "changing", disks: 2}
-			w.troubleRun(t, vm)
-			w.failSnapshots(t, "not yet")
-			done := make(chan *story.BackupReport, 1)
-			go func() {
-				report, err := w.Backup(t.Context(), name(t), "--include-namespaces", vm.namespace)
-				if err != nil {
-					t.Error(err)
-				}
-				done <- report
-			}()
-			w.await(t, 30*time.Second, func() string {
-				if !w.Guest.IsFrozen(vm.namespace, vm.name) {
-					return "the guest is not frozen"
-				}
-				return ""
-			})
-			c.meanwhile(t, vm)
-			w.failSnapshots(t, "")
-			report := <-done
-			if report == nil {
-				return
-			}
-			w.checkVerdicts(t, report, map[string]verdict{"changing": {"crash", c.reason, "warning"}})
-			if w.Guest.IsFrozen(vm.namespace, vm.name) {
-				t.Error("the guest is still frozen")
-			}
-		})
-	}
-	t.Run("WindowTooLong", func(t *testing.T) {
-		// Each snapshot takes a second or more; Windows waits for 10.
-		vm := &troubleVM{namespace: "meanwhile", name: "changing", disks: 11, annotations: cluster.AgentAnnotation + ": windows"}
-		w.troubleRun(t, vm)
-		report := w.troubleBackup(t, "", "--include-namespaces", vm.namespace)
-		w.checkVerdicts(t, report, map[string]verdict{"changing": {"crash", "WindowTooLong", "warning"}})
-	})
-	t.Run("DiskOutsideWindow", func(t *testing.T) {
-		vm := &troubleVM{namespace: "meanwhile", name: "changing", disks: 1}
-		w.troubleRun(t, vm)
-		// A DataVolume that waits to be a clone of the VM's disk brings the disk into the backup, before the VM.
-		w.troubleLoad(t, `
+	one := &troubleVM{namespace: "early", name: "preceded", disks: 1}
+	for _, vm := range []*troubleVM{one, strict(one)} {
+		w.troubleMake(t, vm)
+		w.troubleRuns(t, vm)
+		w.troubleLoad(t, fmt.Sprintf(`
 apiVersion: cdi.kubevirt.io/v1beta1
 kind: DataVolume
-metadata: {namespace: meanwhile, name: copy, labels: {pick: this}}
+metadata: {namespace: %[1]s, name: of-%[2]s}
 spec:
-  source: {pvc: {namespace: meanwhile, name: changing-0}}
-  storage: {storageClassName: `+cluster.StorageClassOnDemand+`, resources: {requests: {storage: 8Mi}}}
-`)
-		w.await(t, 20*time.Second, func() string {
-			if w.find(t, "v1", "PersistentVolumeClaim", vm.namespace)["copy"] == nil {
-				return "there is no claim for the copy yet"
-			}
-			return ""
-		})
-		w.label(t, w.find(t, "v1", "PersistentVolumeClaim", vm.namespace)["copy"], "velero.io/exclude-from-backup", "true") // it is not bound
+  source: {pvc: {namespace: %[1]s, name: %[2]s}}
+  storage: {storageClassName: %[3]s, resources: {requests: {storage: 8Mi}}}
+`, vm.namespace, vm.disk(0), cluster.StorageClassOnDemand))
+		w.troubleLoad(t, fmt.Sprintf(`
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata:
+  namespace: %[1]s
+  name: a-%[2]s
+  labels: {pick: this}
+  ownerReferences: [{apiVersion: cdi.kubevirt.io/v1beta1, kind: DataVolume, name: of-%[2]s, controller: true, uid: %[3]s}]
+spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 8Mi}}}
+`, vm.namespace, vm.disk(0), w.find(t, "cdi.kubevirt.io/v1beta1", "DataVolume", vm.namespace)["of-"+vm.disk(0)].GetUID()))
 		w.label(t, w.find(t, vmAPI, "VirtualMachine", vm.namespace)[vm.name], "pick", "this")
-		report := w.troubleBackup(t, "", "--selector", "pick=this")
-		w.checkVerdicts(t, report, map[string]verdict{"changing": {"crash", "DiskOutsideWindow", "warning"}})
-	})
+	}
+	report := w.verdictsOf(t, "--selector", "pick=this")
+	want := map[string]verdict{}
+	both(want, "preceded", "DiskOutsideWindow")
+	w.checkVerdicts(t, report, want)
+	checkHooks(t, report, map[string]int{"preceded": 2, "strict-preceded": 2})
+}
+
+// TestAWindowMayBeTooLong has two VMs that share a disk, and are frozen together until the last snapshot of both. Each snapshot takes
+// a second or more, Windows waits for 10, and Velero comes to the one with few disks last.
+func TestAWindowMayBeTooLong(t *testing.T) {
+	w := living(t)
+	aged := &troubleVM{namespace: "slow", name: "aged", disks: 10, more: "common", annotations: cluster.AgentAnnotation + ": windows"}
+	strictly := strict(aged)
+	strictly.disks = 1
+	w.troubleLoad(t, fmt.Sprintf(sharedDisk, aged.namespace))
+	w.troubleMake(t, aged, strictly)
+	w.troubleRuns(t, aged)
+	w.troubleRuns(t, strictly)
+	report := w.verdictsOf(t, "--include-namespaces", aged.namespace)
+	want := map[string]verdict{}
+	both(want, "aged", "WindowTooLong")
+	w.checkVerdicts(t, report, want)
+	checkHooks(t, report, map[string]int{"aged": 2, "strict-aged": 2})
+	w.noneIsFrozen(t, aged.namespace)
 }
 
 // failSnapshots makes the CSI driver fail every snapshot with an error, or succeed again if there is none.
@@ -268,83 +288,3 @@ func (w *world) stop(t *testing.T, vm *troubleVM) {
 	w.patch(t, w.find(t, vmAPI, "VirtualMachine", vm.namespace)[vm.name], map[string]any{"spec": map[string]any{"runStrategy": "Halted"}})
 	w.troubleStatus(t, vm, "Stopped")
 }
-
-// killPlugin kills the plugin's process in the middle of a backup.
-func (w *world) killPlugin(t *testing.T, _ *troubleVM) {
-	t.Helper()
-	if killed, err := w.KillPlugin(filepath.Base(binary)); err != nil || killed == 0 {
-		t.Errorf("%d plugins were killed: %v", killed, err)
-	}
-}
-
-// TestAFilesystemConsistentBackupIsNeverTorn backs up a guest that writes to two disks in turn, again and again. What its snapshots
-// hold is compared with what the backup says of it.
-func TestAFilesystemConsistentBackupIsNeverTorn(t *testing.T) {
-	w := living(t)
-	const runs = 10
-	for _, selected := range [][]string{{"--include-namespaces", "office"}, {"--selector", "app=busy"}} {
-		t.Run(strings.TrimLeft(selected[0], "-"), func(t *testing.T) {
-			w.troubleBusy(t, busy("office"))
-			for range runs {
-				report := w.again(t, selected...)
-				w.checkVerdicts(t, report, map[string]verdict{"busy": {"filesystem", "", "info"}})
-				if numbers := w.lastRecords(t, report); differs(numbers) {
-					t.Errorf("the disks end with records %v", numbers)
-				}
-			}
-		})
-	}
-	t.Run("without hooks", func(t *testing.T) {
-		vm := busy("office")
-		vm.marks = `kubevirt.io/skip-backup-hooks: "true"`
-		w.troubleBusy(t, vm)
-		w.troubleUnhooked(t, vm)
-		const unhooked = 4
-		found := 0
-		for range unhooked {
-			report := w.again(t, "--include-namespaces", "office")
-			w.checkVerdicts(t, report, map[string]verdict{"busy": {"crash", "HooksDisabled", "warning"}})
-			if differs(w.lastRecords(t, report)) {
-				found++
-			}
-		}
-		if found == 0 {
-			t.Error("no disk was older than the other: the test cannot see it")
-		}
-		t.Logf("%d of %d backups without hooks were torn", found, unhooked)
-	})
-}
-
-// again makes a backup with a name of its own.
-func (w *world) again(t *testing.T, args ...string) *story.BackupReport {
-	t.Helper()
-	report, err := w.Backup(t.Context(), fmt.Sprintf("again-%d", time.Now().UnixNano()), args...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return report
-}
-
-// lastRecords returns the number of the last record in each snapshot of a backup.
-func (w *world) lastRecords(t *testing.T, report *story.BackupReport) []int64 {
-	t.Helper()
-	var last []int64
-	for _, item := range report.Items {
-		if item.GetKind() != "VolumeSnapshotContent" {
-			continue
-		}
-		handle, _, _ := unstructured.NestedString(item.Object, "status", "snapshotHandle")
-		records, err := cluster.Records(w.SnapshotBytes(handle))
-		if err != nil || len(records) == 0 {
-			t.Fatalf("snapshot %q holds %d records: %v", handle, len(records), err)
-		}
-		last = append(last, records[len(records)-1])
-	}
-	if len(last) != 2 {
-		t.Fatalf("there are snapshots of %d disks", len(last))
-	}
-	return last
-}
-
-// differs tells whether two disks were copied at different moments: the guest writes to one and then to the other.
-func differs(last []int64) bool { return max(last[0]-last[1], last[1]-last[0]) > 1 }

@@ -8,7 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/container-storage-interface/spec/lib/go/csi"
 	"github.com/kubernetes-csi/csi-test/v5/pkg/sanity"
+	"google.golang.org/grpc"
 )
 
 // TestSanity runs the CSI project's own tests against the driver.
@@ -101,5 +103,20 @@ func TestFaults(t *testing.T) {
 	got, err := file.read()
 	if err != nil || got.Fail["CreateSnapshot"] != "no space" || got.SnapshotDelay != 2*time.Second {
 		t.Errorf("the file gives %v, %v", got, err)
+	}
+}
+
+func TestSnapshotsFailByTheirNames(t *testing.T) {
+	file := faultFile(filepath.Join(t.TempDir(), "faults.json"))
+	if err := os.WriteFile(string(file), []byte(`{"fail":{"CreateSnapshot":"no space"},"snapshots":"bad-"}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for name, fails := range map[string]bool{"bad-one": true, "good-one": false, "": false} {
+		request := &csi.CreateSnapshotRequest{Parameters: map[string]string{"csi.storage.k8s.io/volumesnapshot/name": name}}
+		_, err := file.intercept(t.Context(), request, &grpc.UnaryServerInfo{FullMethod: "/csi.v1.Controller/CreateSnapshot"},
+			func(context.Context, any) (any, error) { return nil, nil })
+		if (err != nil) != fails {
+			t.Errorf("%q gives %v", name, err)
+		}
 	}
 }

@@ -8,8 +8,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
+	"github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -22,6 +24,8 @@ type faultFile string
 type faults struct {
 	// Fail has the error message of each RPC that fails, such as CreateSnapshot.
 	Fail map[string]string `json:"fail"`
+	// Snapshots is how the name of a VolumeSnapshot begins of which CreateSnapshot fails, empty for all.
+	Snapshots string `json:"snapshots"`
 	// SnapshotDelay is how old a snapshot is when it becomes ready, in nanoseconds.
 	SnapshotDelay time.Duration `json:"snapshotDelay"`
 }
@@ -47,7 +51,10 @@ func (f faultFile) intercept(ctx context.Context, request any, info *grpc.UnaryS
 	if err != nil {
 		return nil, status.Error(codes.Internal, err.Error())
 	}
-	if message, fails := current.Fail[filepath.Base(info.FullMethod)]; fails {
+	// csi-snapshotter says the name with --extra-create-metadata.
+	create, snapshots := request.(*csi.CreateSnapshotRequest)
+	spared := snapshots && !strings.HasPrefix(create.GetParameters()["csi.storage.k8s.io/volumesnapshot/name"], current.Snapshots)
+	if message, fails := current.Fail[filepath.Base(info.FullMethod)]; fails && !spared {
 		return nil, status.Error(codes.Internal, message)
 	}
 	return handler(ctx, request)
