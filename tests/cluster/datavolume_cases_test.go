@@ -5,6 +5,7 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -22,13 +23,16 @@ import (
 type editedCase struct {
 	name        string
 	first       string // an object that is there before, in YAML with the namespace left open
+	disk        string // when a volume with the bytes comes for the claim: before it, or late
 	volume      func(volume *unstructured.Unstructured)
 	claim       func(claim *unstructured.Unstructured)
 	volumeFirst bool
 	noClaim     bool
 	late        bool   // the snapshot with the data comes after both
 	status      string // put into the DataVolume's status
+	missing     string // an object that comes when CDI has been seen to do nothing without it
 	touched     bool   // the DataVolume is changed after both are there
+	consumed    bool   // a pod comes for the claim, which has been waiting for one
 	denied      string // the DataVolume is refused with this
 	phase       string // of the DataVolume in the end
 	bytes       string // in the end
@@ -100,10 +104,50 @@ kind: VolumeImportSource
 metadata: {namespace: %s, name: of-d}
 spec: {source: {http: {url: ` + goldenURL + `}}}
 `
+	dataSourceYAML = `
+apiVersion: cdi.kubevirt.io/v1beta1
+kind: DataSource
+metadata: {namespace: %s, name: gone}
+spec: {source: {pvc: {namespace: origin, name: d}}}
+`
 )
 
-func testFurtherRestoredDataVolumes(t *testing.T, c *Cluster) {
-	empty := func(claim *unstructured.Unstructured) { delete(claim.Object["spec"].(map[string]any), "dataSource") }
+// instead makes an object another one, under its own name and with the marks that it has.
+func instead(other *unstructured.Unstructured) func(*unstructured.Unstructured) {
+	return func(obj *unstructured.Unstructured) {
+		annotations := maps.Clone(other.GetAnnotations())
+		for _, key := range []string{prePopulated, populatedFor} {
+			if value := obj.GetAnnotations()[key]; value != "" {
+				annotations[key] = value
+			}
+		}
+		obj.SetAnnotations(annotations)
+		obj.Object["spec"] = other.DeepCopy().Object["spec"]
+	}
+}
+
+func onDemand(claim *unstructured.Unstructured) {
+	claim.Object["spec"].(map[string]any)["storageClassName"] = StorageClassOnDemand
+}
+
+func empty(claim *unstructured.Unstructured) {
+	delete(claim.Object["spec"].(map[string]any), "dataSource")
+}
+
+// forVolume makes a claim one of the volume with the bytes, by its name.
+func forVolume(claim *unstructured.Unstructured) {
+	claim.Object["spec"].(map[string]any)["volumeName"] = "volume-for-" + claim.GetNamespace()
+}
+
+// selecting makes a claim one of the volume with the bytes, by its label: so Velero's data mover leaves it.
+func selecting(claim *unstructured.Unstructured) {
+	empty(claim)
+	claim.Object["spec"].(map[string]any)["selector"] = map[string]any{"matchLabels": map[string]any{"for": claim.GetNamespace()}}
+}
+
+// testFurtherRestoredDataVolumes has the cases that are not told by the order of objects alone. The last two arguments are a
+// DataVolume and its claim while CDI was importing.
+func testFurtherRestoredDataVolumes(t *testing.T, c *Cluster, unfinished, unfinishedClaim *unstructured.Unstructured) {
 	for _, test := range []editedCase{
 		{name: "b3", volume: both(bare(prePopulated), annotate("cdi.kubevirt.io/allowClaimAdoption", "true")), claim: bare(populatedFor), phase: "Succeeded", bytes: "USER-DATA"},
 		// A phase that is put back is no more than a wish.
@@ -115,28 +159,42 @@ func testFurtherRestoredDataVolumes(t *testing.T, c *Cluster) {
 			name: "c5", first: importSourceYAML, claim: both(filledFrom, bare(populatedFor)), volume: bare(prePopulated),
 			denied: "Destination PVC c5/d already exists", bytes: "GOLDEN-IMAGE",
 		},
-		// Succeeded without any data. c7, an unfinished import that is marked, is the same once its status is gone.
+		// Succeeded without any data.
+		{name: "c7", volume: instead(unfinished), claim: instead(unfinishedClaim), phase: "Succeeded", pending: true},
 		{name: "d1", claim: filledFrom, phase: "Succeeded", pending: true},
 		// Wrong data, although both are marked.
 		{name: "d2", first: importSourceYAML, claim: filledFrom, phase: "Succeeded", bytes: "GOLDEN-IMAGE"},
+		// A claim that has its volume is not filled.
+		{name: "d3", disk: "before", claim: both(filledFrom, forVolume), phase: "Succeeded", bytes: "USER-DATA"},
 		// Succeeded before there is data.
 		{name: "e", late: true, phase: "Succeeded", bytes: "USER-DATA"},
+		{name: "e2", late: true, claim: onDemand, consumed: true, phase: "Succeeded", bytes: "USER-DATA"},
+		{name: "e3", claim: onDemand, consumed: true, phase: "Succeeded", bytes: "USER-DATA"},
 		{name: "f2", volumeFirst: true, claim: bare(populatedFor), phase: "Pending", bytes: "USER-DATA"},
 		// CDI looks again, refuses the claim ("already exists and is not managed by DataVolume"), and says Succeeded.
 		{name: "h", volumeFirst: true, claim: bare(populatedFor), touched: true, phase: "Succeeded", bytes: "USER-DATA"},
 		{name: "j1", volume: sourced(map[string]any{"source": map[string]any{"pvc": map[string]any{"namespace": "gone", "name": "gone"}}}), phase: "Succeeded", bytes: "USER-DATA"},
+		{name: "j1b", volume: sourced(map[string]any{"source": map[string]any{"pvc": map[string]any{"namespace": "j1b", "name": "gone"}}}), phase: "Succeeded", bytes: "USER-DATA"},
 		{name: "j3", volume: sourced(map[string]any{"source": map[string]any{"snapshot": map[string]any{"namespace": "j3", "name": "gone"}}}), phase: "Succeeded", bytes: "USER-DATA"},
 		// CDI never looks at it.
 		{name: "j2", volume: sourced(map[string]any{"sourceRef": map[string]any{"kind": "DataSource", "namespace": "j2", "name": "gone"}}), phase: "", bytes: "USER-DATA"},
+		{
+			name: "j2b", volume: sourced(map[string]any{"sourceRef": map[string]any{"kind": "DataSource", "namespace": "j2b", "name": "gone"}}),
+			missing: dataSourceYAML, touched: true, phase: "Succeeded", bytes: "USER-DATA",
+		},
 		{name: "j4", volume: sourced(map[string]any{"source": map[string]any{"upload": map[string]any{}}}), phase: "Succeeded", bytes: "USER-DATA"},
 		// Succeeded with an empty disk.
 		{name: "p", claim: empty, phase: "Succeeded", bytes: ""},
+		{name: "p2", claim: selecting, disk: "late", phase: "Succeeded", bytes: "USER-DATA"},
 		{name: "q0", claim: legacy("Succeeded"), volume: annotate("cdi.kubevirt.io/storage.usePopulator", "false"), phase: "Succeeded", bytes: "USER-DATA"},
 		// The import controller does not look at the mark.
 		{name: "q1", claim: legacy(""), volume: annotate("cdi.kubevirt.io/storage.usePopulator", "false"), phase: "Succeeded", bytes: "GOLDEN-IMAGE"},
 		{name: "q2", claim: legacy("Running"), volume: annotate("cdi.kubevirt.io/storage.usePopulator", "false"), phase: "Succeeded", bytes: "GOLDEN-IMAGE"},
 	} {
-		t.Run(test.name, func(t *testing.T) { test.run(t, c) })
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel() // most of the time it waits for nothing to happen
+			test.run(t, c)
+		})
 	}
 	t.Run("g", func(t *testing.T) { testClaimWithItsOldOwner(t, c) })
 	t.Run("k", func(t *testing.T) { testClaimOfADeletedDataVolume(t, c) })
@@ -151,16 +209,28 @@ func (test editedCase) run(t *testing.T, c *Cluster) {
 	if test.first != "" {
 		load(t, c, test.first, test.name)
 	}
+	if test.disk == "before" {
+		provideVolume(t, c, test.name)
+	}
 	test.restore(t, c)
 	if test.phase == "Succeeded" {
 		until(t, c, dataVolume(test.name, "d"), test.phase, "status", "phase")
 	}
 	claim := object("v1", "PersistentVolumeClaim", test.name, "d")
-	if test.late {
-		if phase := nestedString(live(t, c, claim), "status", "phase"); phase != "Pending" {
-			t.Errorf("the claim is %s before its snapshot is there", phase)
+	if test.late || test.disk == "late" || test.consumed {
+		time.Sleep(time.Second)
+		if phase := phaseOf(t, c, claim); phase != "Pending" {
+			t.Errorf("the claim is %s before there is what it waits for", phase)
 		}
+	}
+	if test.late {
 		provideSnapshot(t, c, test.name)
+	}
+	if test.disk == "late" {
+		provideVolume(t, c, test.name)
+	}
+	if test.consumed {
+		load(t, c, consumerYAML, test.name, "d")
 	}
 	if !test.pending {
 		until(t, c, claim, "Bound", "status", "phase")
@@ -220,6 +290,13 @@ func (test editedCase) restore(t *testing.T, c *Cluster) {
 		if _, err := resource.Patch(t.Context(), "d", types.MergePatchType, patch, metav1.PatchOptions{}, "status"); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if test.missing != "" {
+		time.Sleep(time.Second)
+		if phase := phaseOf(t, c, volume); phase != "" {
+			t.Errorf("the DataVolume is %s without what it names", phase)
+		}
+		load(t, c, test.missing, test.name)
 	}
 	if test.touched {
 		patch := []byte(`{"metadata":{"annotations":{"touched":"yes"}}}`)

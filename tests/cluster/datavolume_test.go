@@ -113,6 +113,7 @@ func testRestoredDataVolumes(t *testing.T, c *Cluster) {
 	until(t, c, volumeSnapshot("origin", "shot"), true, "status", "readyToUse")
 	until(t, c, dataVolume("origin", "unfinished"), "ImportInProgress", "status", "phase")
 	unfinished := live(t, c, dataVolume("origin", "unfinished"))
+	unfinishedClaim := live(t, c, object("v1", "PersistentVolumeClaim", "origin", "unfinished"))
 	c.Importer.Serve("http://images.test/not-yet.img", []byte("NEW-IMAGE"))
 	for _, test := range []restoredCase{
 		{name: "a", from: "d", steps: []string{"claim+", "volume+"}, bytes: "USER-DATA"},
@@ -132,7 +133,7 @@ func testRestoredDataVolumes(t *testing.T, c *Cluster) {
 			test.run(t, c, volume)
 		})
 	}
-	testFurtherRestoredDataVolumes(t, c)
+	testFurtherRestoredDataVolumes(t, c, unfinished, unfinishedClaim)
 }
 
 func (test restoredCase) run(t *testing.T, c *Cluster, volume *unstructured.Unstructured) {
@@ -176,6 +177,29 @@ kind: VolumeSnapshot
 metadata: {namespace: %[1]s, name: shot}
 spec: {source: {volumeSnapshotContentName: restored-%[1]s}}
 `, namespace, nestedString(content, "status", "snapshotHandle"))
+}
+
+// provideVolume makes a volume with the bytes of the snapshot, for the claim d of a namespace.
+func provideVolume(t *testing.T, c *Cluster, namespace string) {
+	t.Helper()
+	seed := restoredClaim(t, c, namespace)
+	seed.SetName("seed")
+	if _, err := c.clients.create(t.Context(), seed); err != nil {
+		t.Fatal(err)
+	}
+	until(t, c, seed, "Bound", "status", "phase")
+	seed = live(t, c, seed)
+	volume := live(t, c, object("v1", "PersistentVolume", "", nestedString(seed, "spec", "volumeName")))
+	restored := asRestored(volume, "")
+	restored.SetName("volume-for-" + namespace)
+	restored.SetLabels(map[string]string{"for": namespace})
+	restored.SetAnnotations(nil)
+	spec := restored.Object["spec"].(map[string]any)
+	spec["persistentVolumeReclaimPolicy"] = "Retain" // its bytes are the seed's
+	spec["claimRef"] = map[string]any{"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": namespace, "name": "d"}
+	if _, err := c.clients.create(t.Context(), restored); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // asRestored returns an object cut down to what Velero puts back.
