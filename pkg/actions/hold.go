@@ -39,11 +39,21 @@ func (r *Restore) releaseWhenFilled(operation string, progress *velero.Operation
 		progress.Completed = true
 		return nil
 	}
-	disks, waiting, err := r.disks(context.Background(), vm, object.Namespace(vm))
+	neighbours, err := graph.Neighbours(context.Background(), kubevirt.VirtualMachines, vm, r.reader)
 	if err != nil {
 		return err
 	}
-	progress.NTotal, progress.NCompleted = int64(disks), int64(disks-len(waiting))
+	var ids []kubevirt.ID
+	for _, neighbour := range neighbours {
+		ids = append(ids, neighbour.ID)
+	}
+	claims := claimsAmong(ids, object.Namespace(vm), object.Namespace(vm))
+	// By now the restore has brought every claim that it brings at all.
+	waiting, _, err := r.waiting(context.Background(), claims)
+	if err != nil {
+		return err
+	}
+	progress.NTotal, progress.NCompleted = int64(len(claims)), int64(len(claims)-len(waiting))
 	if len(waiting) > 0 {
 		progress.Description = "waiting for the data of " + strings.Join(waiting, ", ")
 		return nil
@@ -101,34 +111,68 @@ func (r *Restore) release(vm map[string]any) error {
 	return r.patch(context.Background(), id, patch)
 }
 
-// disks returns how many claims a VM has in a namespace, and the names of those that the data mover has still to fill. It
-// marks them with a selector that only the volume with the data will fit (Velero 1.18.1, pkg/restore/actions/csi/pvc_action.go).
-func (r *Restore) disks(ctx context.Context, vm map[string]any, namespace string) (disks int, waiting []string, err error) {
-	named, err := graph.Named(kubevirt.VirtualMachines, vm)
+// awaited returns the claims of a VM that is about to be restored that the data mover has still to fill. Those that are not there
+// yet, because the restore was asked for the VM alone and brings them next, count if the data mover has taken the backup.
+func (r *Restore) awaited(ctx context.Context, original map[string]any, target kubevirt.ID, restore *velerov1.Restore) ([]string, error) {
+	ids, err := inBackup(kubevirt.VirtualMachines, original)
 	if err != nil {
-		return 0, nil, err
+		return nil, err
 	}
-	for _, neighbour := range named {
-		if neighbour.GroupResource != kubevirt.PersistentVolumeClaims || neighbour.Namespace != object.Namespace(vm) {
+	claims := claimsAmong(ids, object.Namespace(original), target.Namespace)
+	waiting, absent, err := r.waiting(ctx, claims)
+	if err != nil || len(absent) == 0 {
+		return waiting, err
+	}
+	backup, err := r.reader.Get(ctx, kubevirt.ID{GroupResource: kubevirt.VeleroBackups, Namespace: restore.Namespace, Name: restore.Spec.BackupName})
+	if err != nil {
+		return nil, err
+	}
+	spec, err := object.Map(backup, "spec")
+	if err != nil {
+		return nil, fmt.Errorf("reading Backup %s: %w", restore.Spec.BackupName, err)
+	}
+	if moved, _ := spec["snapshotMoveData"].(bool); moved {
+		waiting = append(waiting, absent...)
+	}
+	return waiting, nil
+}
+
+// claimsAmong returns the claims of one namespace among objects, as they are called in another.
+func claimsAmong(ids []kubevirt.ID, from, to string) []kubevirt.ID {
+	var claims []kubevirt.ID
+	for _, id := range ids {
+		if id.GroupResource == kubevirt.PersistentVolumeClaims && id.Namespace == from {
+			id.Namespace = to
+			claims = append(claims, id)
+		}
+	}
+	return claims
+}
+
+// waiting returns the names of the claims that the data mover has still to fill, and of those that are not there. It marks them
+// with a selector that only the volume with the data will fit (Velero 1.18.1, pkg/restore/actions/csi/pvc_action.go).
+func (r *Restore) waiting(ctx context.Context, claims []kubevirt.ID) (waiting, absent []string, err error) {
+	for _, id := range claims {
+		claim, err := r.reader.Get(ctx, id)
+		if err != nil {
+			return nil, nil, err
+		}
+		if claim == nil {
+			absent = append(absent, id.Name)
 			continue
 		}
-		claim, err := r.reader.Get(ctx, kubevirt.ID{GroupResource: kubevirt.PersistentVolumeClaims, Namespace: namespace, Name: neighbour.Name})
-		if err != nil {
-			return 0, nil, err
-		}
-		disks++
 		phase, err := object.String(claim, "status.phase")
 		if err != nil {
-			return 0, nil, err
+			return nil, nil, err
 		}
 		selector, err := object.Map(claim, "spec.selector.matchLabels")
 		if err != nil {
-			return 0, nil, fmt.Errorf("reading PersistentVolumeClaim %s/%s: %w", namespace, neighbour.Name, err)
+			return nil, nil, fmt.Errorf("reading PersistentVolumeClaim %s/%s: %w", id.Namespace, id.Name, err)
 		}
 		if selector[velerov1.DynamicPVRestoreLabel] != nil && phase != string(corev1.ClaimBound) {
-			waiting = append(waiting, neighbour.Name)
+			waiting = append(waiting, id.Name)
 		}
 	}
 	slices.Sort(waiting)
-	return disks, waiting, nil
+	return waiting, absent, nil
 }

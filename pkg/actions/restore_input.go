@@ -40,7 +40,7 @@ func (r *Restore) input(ctx context.Context, item item, original map[string]any,
 		return in, err
 	}
 	if item.GroupResource == kubevirt.VirtualMachines {
-		if _, in.WaitingDisks, err = r.disks(ctx, item.obj, in.Target.Namespace); err != nil {
+		if in.WaitingDisks, err = r.awaited(ctx, original, in.Target, restore); err != nil {
 			return in, err
 		}
 	}

@@ -49,6 +49,9 @@ var (
 	OvirtVolumePopulators     = schema.GroupResource{Group: forklift.GroupName, Resource: "ovirtvolumepopulators"}
 	OpenstackVolumePopulators = schema.GroupResource{Group: forklift.GroupName, Resource: "openstackvolumepopulators"}
 
+	// VeleroBackups are what is restored.
+	VeleroBackups = schema.GroupResource{Group: "velero.io", Resource: "backups"}
+
 	Nodes                        = schema.GroupResource{Resource: "nodes"}
 	Pods                         = schema.GroupResource{Resource: "pods"}
 	PersistentVolumeClaims       = schema.GroupResource{Resource: "persistentvolumeclaims"}

@@ -110,6 +110,7 @@ func (c *Cluster) startVeleroServer(ctx context.Context) error {
 			"server", "--namespace", VeleroNamespace, "--plugin-dir", c.path("plugins"), "--features", "EnableCSI",
 			"--metrics-address", loopback(metrics), "--profiler-address", "", "--log-level", "info",
 			"--client-qps", "200", "--client-burst", "400",
+			"--item-operation-sync-frequency", "2s", // or what a plugin does afterwards is looked at every 10 s
 		},
 		env: []string{
 			"KUBECONFIG=" + c.Kubeconfig, "AWS_SHARED_CREDENTIALS_FILE=" + c.path("credentials"),

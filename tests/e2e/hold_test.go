@@ -8,8 +8,11 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/yaml"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"velero-plugin-for-kubevirt/tests/cluster"
 	"velero-plugin-for-kubevirt/tests/story"
 )
 
@@ -29,7 +32,7 @@ spec:
 	arrivedVolume = `
 apiVersion: v1
 kind: PersistentVolume
-metadata: {name: %[1]s-cargo, labels: {velero.io/dynamic-pv-restore: %[1]s.cargo.x1y2z}}
+metadata: {name: %[1]s-cargo, labels: {velero.io/dynamic-pv-restore: %[2]s}}
 spec:
   storageClassName: files
   accessModes: [ReadWriteOnce]
@@ -50,17 +53,12 @@ func (w *world) load(t *testing.T, text string, args ...any) {
 	}
 }
 
-// restoreBeforeTheData backs up a VM, loses it, and begins to restore it while the data of its disk is on its way. It
-// returns where the restore's report comes.
-func (w *world) restoreBeforeTheData(t *testing.T, namespace string, args ...string) <-chan *story.Report {
+// beginRestore begins to restore the VM, which must be held. It returns where the restore's report comes.
+func (w *world) beginRestore(t *testing.T, namespace, backup string, args ...string) <-chan *story.Report {
 	t.Helper()
-	w.create(t, namespace, "moved.yaml")
-	report := w.backup(t, "--include-namespaces", namespace)
-	w.loseMachines(t, namespace)
-	w.load(t, waitingClaim, namespace)
 	done := make(chan *story.Report, 1)
 	go func() {
-		restored, err := w.Restore(t.Context(), name(t), report.Name, append([]string{"--include-resources", "virtualmachines.kubevirt.io"}, args...)...)
+		restored, err := w.Restore(t.Context(), name(t), backup, append([]string{"--include-namespaces", namespace}, args...)...)
 		if err != nil {
 			t.Error(err)
 		}
@@ -88,25 +86,65 @@ func (w *world) released(t *testing.T, namespace string) {
 	}
 }
 
+// moved says, as Velero's node agent would, that the data of a namespace's one disk has been moved: a DataUpload's when it is
+// backed up, a DataDownload's when it is restored.
+func (w *world) moved(t *testing.T, kind, namespace string) {
+	t.Helper()
+	w.await(t, time.Minute, func() string {
+		for _, move := range w.find(t, "velero.io/v2alpha1", kind, cluster.VeleroNamespace) {
+			if text(move, "spec", "sourceNamespace") != namespace || text(move, "status", "phase") == "Completed" {
+				continue
+			}
+			if err := w.Patch(t.Context(), move, client.RawPatch(types.MergePatchType, []byte(`{"status": {"phase": "Completed"}}`))); err != nil {
+				return err.Error()
+			}
+			return ""
+		}
+		return "nobody asks for the data to be moved"
+	})
+}
+
+// TestAVMIsHeldUntilItsDataIsThere asks for the VM by its label, so that Velero restores its disk after the plugin has seen it.
 func TestAVMIsHeldUntilItsDataIsThere(t *testing.T) {
 	w := living(t)
-	done := w.restoreBeforeTheData(t, "harbour")
-	time.Sleep(12 * time.Second) // Velero asks every ten seconds
-	if text(w.find(t, vmAPI, "VirtualMachine", "harbour")["truck"], "spec", "runStrategy") != "Halted" {
+	w.create(t, "canal", "moved.yaml")
+	backedUp := make(chan *story.BackupReport, 1)
+	go func() {
+		report, err := w.Backup(t.Context(), name(t), "--include-namespaces", "canal", "--snapshot-move-data")
+		if err != nil {
+			t.Error(err)
+		}
+		backedUp <- report
+	}()
+	w.moved(t, "DataUpload", "canal")
+	report := <-backedUp
+	if report == nil || report.Phase != "Completed" {
+		t.Fatalf("the backup is %+v", report)
+	}
+	w.loseMachines(t, "canal")
+	done := w.beginRestore(t, "canal", report.Name, "--selector", "app=truck")
+	time.Sleep(5 * time.Second) // Velero asks every two seconds
+	if text(w.find(t, vmAPI, "VirtualMachine", "canal")["truck"], "spec", "runStrategy") != "Halted" {
 		t.Error("the VM was released before its data is there")
 	}
-	w.load(t, arrivedVolume, "harbour")
+	claim := w.find(t, "v1", "PersistentVolumeClaim", "canal")["cargo"]
+	w.load(t, arrivedVolume, "canal", text(claim, "spec", "selector", "matchLabels", "velero.io/dynamic-pv-restore"))
+	w.moved(t, "DataDownload", "canal")
 	restored := <-done
 	if restored == nil || restored.Phase != "Completed" {
 		t.Fatalf("the restore is %+v", restored)
 	}
-	w.released(t, "harbour")
-	w.settle(t, "harbour")
+	w.released(t, "canal")
+	w.settle(t, "canal")
 }
 
 func TestAVMIsNotHeldForEver(t *testing.T) {
 	w := living(t)
-	restored := <-w.restoreBeforeTheData(t, "desert", "--item-operation-timeout", "1s")
+	w.create(t, "desert", "moved.yaml")
+	report := w.backup(t, "--include-namespaces", "desert")
+	w.loseMachines(t, "desert")
+	w.load(t, waitingClaim, "desert")
+	restored := <-w.beginRestore(t, "desert", report.Name, "--include-resources", "virtualmachines.kubevirt.io", "--item-operation-timeout", "1s")
 	if restored == nil || restored.Phase != "PartiallyFailed" {
 		t.Fatalf("the restore is %+v", restored)
 	}

@@ -1,6 +1,7 @@
 package scenarios
 
 import (
+	"cmp"
 	"time"
 
 	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
@@ -24,6 +25,7 @@ var Resources = []Served{
 	{core("persistentvolumeclaims"), "PersistentVolumeClaim", true},
 	{core("pods"), "Pod", true},
 	{core("nodes"), "Node", false},
+	{resource("velero.io", "v1", "backups"), "Backup", true},
 	{core("secrets"), "Secret", true},
 	{core("configmaps"), "ConfigMap", true},
 	{core("services"), "Service", true},
@@ -97,6 +99,7 @@ func Restore(request Request) *velerov1.Restore {
 		panic(err) // a typo in request.yaml
 	}
 	restore.Namespace, restore.Name = "velero", "morning"
+	restore.Spec.BackupName = cmp.Or(restore.Spec.BackupName, "nightly")
 	restore.CreationTimestamp = metav1.NewTime(time.Date(2026, 11, 1, 6, 0, 0, 0, time.UTC))
 	return restore
 }
