@@ -70,8 +70,16 @@ func (b *Backup) input(item item, backup *velerov1.Backup, neighbours []graph.Ne
 		Phase: rules.Backup, Original: item.obj,
 	}
 	for _, neighbour := range neighbours {
-		if b.present(item, neighbour) && admits(backup.Spec, neighbour.ID) && neighbour.Labels[velerov1.ExcludeFromBackupLabel] != "true" {
+		comes := b.present(item, neighbour) && admits(backup.Spec, neighbour.ID) && neighbour.Labels[velerov1.ExcludeFromBackupLabel] != "true"
+		if comes {
 			in.AdditionalItems = append(in.AdditionalItems, neighbour.ID)
+		}
+		// A restore of the DataVolume's namespace alone brings no DataSource of another one.
+		if item.GroupResource == kubevirt.DataVolumes && neighbour.GroupResource == kubevirt.DataSources && (!comes || neighbour.Namespace != item.Namespace) {
+			var err error
+			if in.DataSource, err = b.reader.Get(context.Background(), neighbour.ID); err != nil {
+				return in, item.failed("finding the source of", err)
+			}
 		}
 	}
 	if item.GroupResource == kubevirt.VirtualMachines {

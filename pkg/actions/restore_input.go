@@ -44,6 +44,9 @@ func (r *Restore) input(ctx context.Context, item item, original map[string]any,
 			return in, err
 		}
 	}
+	if in.DataSource, err = r.dataSource(ctx, item, restore); err != nil {
+		return in, err
+	}
 	if in.Nodes, err = r.nodes(ctx, item); err != nil {
 		return in, err
 	}
@@ -61,6 +64,23 @@ func (r *Restore) pool(ctx context.Context, target kubevirt.ID, original map[str
 		return nil, nil
 	}
 	return r.reader.Get(ctx, kubevirt.ID{GroupResource: kubevirt.VirtualMachinePools, Namespace: target.Namespace, Name: owner.Name})
+}
+
+// dataSource returns the one of the cluster that a DataVolume will name, nil when there is none.
+func (r *Restore) dataSource(ctx context.Context, item item, restore *velerov1.Restore) (map[string]any, error) {
+	if item.GroupResource != kubevirt.DataVolumes {
+		return nil, nil
+	}
+	named, err := graph.Named(item.GroupResource, item.obj)
+	if err != nil {
+		return nil, err
+	}
+	for _, neighbour := range named {
+		if neighbour.GroupResource == kubevirt.DataSources {
+			return r.reader.Get(ctx, target(neighbour.ID, restore))
+		}
+	}
+	return nil, nil
 }
 
 // existing returns the kinds of which an object of the restored item's name is there, when Velero would change it.

@@ -117,6 +117,10 @@ const (
 	ConsistencyPolicy = Consistency + "-policy"
 )
 
+// ResolvedSource is the plugin's own annotation on a backed-up DataVolume: the disk or snapshot that its DataSource stands for,
+// as the source of a DataVolume in JSON.
+const ResolvedSource = "velero.kubevirt.io/resolved-source"
+
 // HeldRunStrategy is the plugin's own annotation on a restored VirtualMachine that does not run yet: the run strategy that it
 // gets when its disks have their data.
 const HeldRunStrategy = "velero.kubevirt.io/held-run-strategy"

@@ -43,6 +43,9 @@ type Input struct {
 	AdditionalItems []kubevirt.ID
 	// Instance is the running VirtualMachineInstance of a VM, nil when there is none (backup phase only).
 	Instance map[string]any
+	// DataSource is the one that a DataVolume names: when it is backed up, unless it is sure to come along; when it is restored,
+	// that of the cluster. It is nil when there is none.
+	DataSource map[string]any
 
 	// The rest is for the restore phase.
 
@@ -110,6 +113,7 @@ var All = []Rule{
 	existing,
 	vmDisks,
 	populatorSource,
+	dvSourceRef,
 	namespaceMapping,
 	storageClass,
 	vmNodePin,

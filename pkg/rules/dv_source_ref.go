@@ -1,0 +1,91 @@
+package rules
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	cdiv1 "kubevirt.io/containerized-data-importer-api/pkg/apis/core/v1beta1"
+
+	"velero-plugin-for-kubevirt/pkg/kubevirt"
+	"velero-plugin-for-kubevirt/pkg/object"
+)
+
+// CDI never looks at a DataVolume whose DataSource is missing, finished or not: it stays without a phase, and its VM does not
+// start. Where the data of a finished one came from it does not check (CDI 1.65.0, pkg/controller/datavolume/controller-base.go;
+// seen on real controllers). KubeVirt puts the DataSource's source into the DataVolumes that it makes from templates (KubeVirt
+// 1.8.4, pkg/storage/types/dv.go), so this is about those that people make.
+var dvSourceRef = Rule{
+	ID:     "dv-source-ref",
+	Kinds:  []schema.GroupResource{kubevirt.DataVolumes},
+	Phases: []Phase{Backup, Restore},
+	Why:    "A finished DataVolume whose DataSource the cluster does not have names what the DataSource stood for: CDI would not look at it.",
+	Apply: func(dv map[string]any, in Input) (Result, error) {
+		if in.Phase == Restore {
+			return resolveSource(dv, in)
+		}
+		phase, err := object.String(dv, "status.phase")
+		if err != nil || phase != string(cdiv1.Succeeded) {
+			return Result{}, err
+		}
+		source, err := sourceOf(in.DataSource)
+		if err != nil || source == nil {
+			return Result{}, err
+		}
+		text, err := json.Marshal(source)
+		if err != nil {
+			return Result{}, err
+		}
+		changed, err := object.SetAnnotation(dv, kubevirt.ResolvedSource, string(text))
+		if err != nil || !changed {
+			return Result{}, err
+		}
+		return Result{Changes: []Change{{Path: resolvedSourcePath, What: "noted what the DataSource stands for"}}}, nil
+	},
+}
+
+const resolvedSourcePath = "metadata.annotations[" + kubevirt.ResolvedSource + "]"
+
+// sourceOf returns the disk or snapshot that a DataSource stands for. One that stands for another DataSource has it in its
+// status (since CDI 1.63).
+func sourceOf(dataSource map[string]any) (map[string]any, error) {
+	for _, at := range []string{"spec.source", "status.source"} {
+		for _, kind := range []string{"pvc", "snapshot"} {
+			place, err := object.Map(dataSource, at+"."+kind)
+			if err != nil {
+				return nil, fmt.Errorf("reading DataSource %s/%s: %w", object.Namespace(dataSource), object.Name(dataSource), err)
+			}
+			if place["name"] == nil {
+				continue
+			}
+			namespace := place["namespace"]
+			if namespace == nil {
+				namespace = object.Namespace(dataSource)
+			}
+			return map[string]any{kind: map[string]any{"namespace": namespace, "name": place["name"]}}, nil
+		}
+	}
+	return nil, nil
+}
+
+// resolveSource puts in the source that was noted, when the DataSource is missing, and removes the note.
+func resolveSource(dv map[string]any, in Input) (Result, error) {
+	text := object.Annotation(dv, kubevirt.ResolvedSource)
+	if text == "" {
+		return Result{}, nil
+	}
+	object.DeleteAnnotation(dv, kubevirt.ResolvedSource)
+	result := Result{Changes: []Change{{Path: resolvedSourcePath, What: "removed the note of what the DataSource stood for"}}}
+	spec, err := object.Map(dv, "spec")
+	if err != nil || in.DataSource != nil || spec["sourceRef"] == nil {
+		return result, err
+	}
+	var source map[string]any
+	if err := json.Unmarshal([]byte(text), &source); err != nil {
+		return Result{}, fmt.Errorf("%s: %w", resolvedSourcePath, err)
+	}
+	delete(spec, "sourceRef")
+	spec["source"] = source
+	result.Changes = append(result.Changes, Change{Path: "spec.sourceRef", What: "named what the missing DataSource stood for"})
+	return result, nil
+}
