@@ -85,7 +85,7 @@ func (r *Restore) dataSource(ctx context.Context, item item, restore *velerov1.R
 
 // existing returns the kinds of which an object of the restored item's name is there, when Velero would change it.
 func (r *Restore) existing(ctx context.Context, target kubevirt.ID, restore *velerov1.Restore) ([]schema.GroupResource, error) {
-	if restore.Spec.ExistingResourcePolicy != velerov1.PolicyTypeUpdate {
+	if restore.Spec.ExistingResourcePolicy != velerov1.PolicyTypeUpdate || !rules.DecidesByExisting(target.GroupResource) {
 		return nil, nil
 	}
 	var found []schema.GroupResource

@@ -60,13 +60,22 @@ func HasAnnotation(obj map[string]any, key string) bool {
 
 // SetAnnotation sets an annotation and tells whether that changed anything.
 func SetAnnotation(obj map[string]any, key, value string) (bool, error) {
-	if old, set := entries(obj, "annotations")[key]; set && old == value {
+	return set(obj, "annotations", key, value)
+}
+
+// SetLabel sets a label and tells whether that changed anything.
+func SetLabel(obj map[string]any, key, value string) (bool, error) {
+	return set(obj, "labels", key, value)
+}
+
+func set(obj map[string]any, field, key, value string) (bool, error) {
+	if old, set := entries(obj, field)[key]; set && old == value {
 		return false, nil
 	}
-	if _, err := Map(obj, "metadata.annotations"); err != nil {
+	if _, err := Map(obj, "metadata."+field); err != nil {
 		return false, err
 	}
-	return true, unstructured.SetNestedField(obj, value, "metadata", "annotations", key)
+	return true, unstructured.SetNestedField(obj, value, "metadata", field, key)
 }
 
 // DeleteAnnotation removes an annotation and tells whether it was there.

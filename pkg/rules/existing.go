@@ -28,3 +28,8 @@ var existing = Rule{
 		return Result{}, nil
 	},
 }
+
+// DecidesByExisting tells whether what becomes of an item depends on what is there already.
+func DecidesByExisting(resource schema.GroupResource) bool {
+	return slices.Contains(existing.Kinds, resource)
+}

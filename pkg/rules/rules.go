@@ -107,6 +107,7 @@ var All = []Rule{
 	pool,
 	poolVM,
 	revisionOwned,
+	revisionVersion,
 	vmiOwned,
 	vmiRuntimeLabels,
 	vmRevisionPin,

@@ -83,3 +83,20 @@ func (w *anyCluster) hardware(t *testing.T, namespace string) map[string]any {
 	}
 	return has
 }
+
+// TestAVMWithARevisionOfOldRunsAgain restores what KubeVirt 1.1 wrote down and newer ones cannot read.
+func TestAVMWithARevisionOfOldRunsAgain(t *testing.T) {
+	w := anywhere(t)
+	w.createAll(t, manifest(t, "museum", "relic.yaml"))
+	t.Cleanup(func() { w.loseMachines(t, "museum") })
+	report := w.backup(t, "--include-namespaces", "museum")
+	w.loseMachines(t, "museum")
+	w.restore(t, report.Name, "--include-namespaces", "museum", "--labels", "velero.kubevirt.io/restore-run-strategy=Always")
+	w.settle(t, "museum")
+	if memory := w.hardware(t, "museum")["guest"]; memory != "96Mi" {
+		t.Errorf("the VM has %v of memory", memory)
+	}
+	if w.find(t, "apps/v1", "ControllerRevision", "museum")["relic-small-1"] == nil {
+		t.Error("KubeVirt has removed the revision that the VM names")
+	}
+}
