@@ -3,6 +3,7 @@ package graph
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -48,7 +49,7 @@ var lookups = []lookup{
 	{from: machines, find: instanceOfMachine, why: "VirtualMachineInstance of a running VM, by its name"},
 	{from: []schema.GroupResource{kubevirt.VirtualMachines, kubevirt.VirtualMachinePools}, find: instancetypeAndPreference, optional: true,
 		why: "instancetype and preference, by the kind and name of the matcher; cluster-wide ones in a backup that asks for cluster resources"},
-	{from: []schema.GroupResource{kubevirt.VirtualMachines, kubevirt.VirtualMachineInstances}, find: backendStorage,
+	{from: []schema.GroupResource{kubevirt.VirtualMachines, kubevirt.VirtualMachineInstances, kubevirt.VirtualMachinePools}, find: backendStorage,
 		why: "backend storage PVC (vTPM, EFI variables), by its label or, before KubeVirt 1.4, its name"},
 	{from: instances, find: owner(kubevirt.VirtualMachines, "VirtualMachine"), why: "VM of a VirtualMachineInstance, by owner reference"},
 	{from: instances, find: podsOfInstance, why: "virt-launcher and hotplug pods of a VirtualMachineInstance, by its UID"},
@@ -147,16 +148,20 @@ func ClusterTypes(resource schema.GroupResource, obj map[string]any) ([]Neighbou
 
 // backendStorage finds the PVCs that keep a VM's vTPM and EFI variables. Since KubeVirt 1.4 they carry a label with the
 // VM's name; before, the PVC had a fixed name (KubeVirt 1.9.0, pkg/storage/backend-storage/backend-storage.go). Whether
-// there is one cannot be told from the spec: a preference may ask for it.
+// there is one cannot be told from the spec: a preference may ask for it. A pool's VMs have its name and a number.
 func backendStorage(ctx context.Context, item Item, reader Reader) ([]kubevirt.ID, error) {
 	pvcs, err := reader.List(ctx, Query{GroupResource: kubevirt.PersistentVolumeClaims, Namespace: item.namespace()})
 	if err != nil {
 		return nil, err
 	}
-	legacyName := kubevirt.PersistentStateLabel + "-" + item.name()
+	vm := regexp.QuoteMeta(item.name())
+	if item.GroupResource == kubevirt.VirtualMachinePools {
+		vm += "-[0-9]+"
+	}
+	label, legacyName := regexp.MustCompile("^"+vm+"$"), regexp.MustCompile("^"+kubevirt.PersistentStateLabel+"-"+vm+"$")
 	var ids []kubevirt.ID
 	for i := range pvcs {
-		if pvcs[i].Labels[kubevirt.PersistentStateLabel] == item.name() || pvcs[i].Name == legacyName {
+		if label.MatchString(pvcs[i].Labels[kubevirt.PersistentStateLabel]) || legacyName.MatchString(pvcs[i].Name) {
 			ids = append(ids, idOf(kubevirt.PersistentVolumeClaims, &pvcs[i]))
 		}
 	}

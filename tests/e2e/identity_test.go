@@ -151,3 +151,41 @@ func TestAVMRestoredAfterItsOriginalIsGoneIsTheSameMachine(t *testing.T) {
 		t.Errorf("the original was %v, the restored one in another namespace is %v", original, now)
 	}
 }
+
+// TestAPoolAndAReplicaSetBesideTheirOriginalsMakeOtherMachines restores them twice: beside the originals, and when those are gone.
+func TestAPoolAndAReplicaSetBesideTheirOriginalsMakeOtherMachines(t *testing.T) {
+	w := living(t)
+	w.create(t, "ranch", "ranch.yaml")
+	originals := w.identities(t, "ranch")
+	report := w.backup(t, "--include-namespaces", "ranch")
+	t.Cleanup(func() { w.loseMachines(t, "ranch-copy") })
+	if _, err := w.Restore(t.Context(), name(t)+"-copy", report.Name, "--include-namespaces", "ranch", "--namespace-mappings", "ranch:ranch-copy"); err != nil {
+		t.Fatal(err)
+	}
+	w.settle(t, "ranch-copy")
+	copies := w.identities(t, "ranch-copy")
+	for value := range copies {
+		if originals[value] {
+			t.Errorf("%s is that of an original and of a copy", value)
+		}
+	}
+	w.loseMachines(t, "ranch")
+	w.restore(t, report.Name, "--include-namespaces", "ranch")
+	w.settle(t, "ranch")
+	if again := w.identities(t, "ranch"); len(again) < 6 || !reflect.DeepEqual(again, originals) {
+		t.Errorf("the originals were %v, the restored are %v", originals, again)
+	}
+}
+
+// identities returns what the instances of a namespace are known by.
+func (w *anyCluster) identities(t *testing.T, namespace string) map[string]bool {
+	t.Helper()
+	known := map[string]bool{}
+	for _, vmi := range w.find(t, vmAPI, "VirtualMachineInstance", namespace) {
+		spec, _, _ := unstructured.NestedMap(vmi.Object, "spec")
+		for _, value := range identityIn(spec) {
+			known[value] = true
+		}
+	}
+	return known
+}
