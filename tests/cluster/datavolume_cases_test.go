@@ -28,6 +28,7 @@ type editedCase struct {
 	claim       func(claim *unstructured.Unstructured)
 	volumeFirst bool
 	noClaim     bool
+	noVolume    bool
 	late        bool   // the snapshot with the data comes after both
 	status      string // put into the DataVolume's status
 	missing     string // an object that comes when CDI has been seen to do nothing without it
@@ -189,6 +190,7 @@ func testFurtherRestoredDataVolumes(t *testing.T, c *Cluster, unfinished, unfini
 		{name: "q0", claim: legacy("Succeeded"), volume: annotate("cdi.kubevirt.io/storage.usePopulator", "false"), phase: "Succeeded", bytes: "USER-DATA"},
 		// The import controller does not look at the mark.
 		{name: "q1", claim: legacy(""), volume: annotate("cdi.kubevirt.io/storage.usePopulator", "false"), phase: "Succeeded", bytes: "GOLDEN-IMAGE"},
+		{name: "q3", claim: both(legacy(""), bare(populatedFor)), noVolume: true, phase: "", bytes: "GOLDEN-IMAGE"},
 		{name: "q2", claim: legacy("Running"), volume: annotate("cdi.kubevirt.io/storage.usePopulator", "false"), phase: "Succeeded", bytes: "GOLDEN-IMAGE"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -264,6 +266,8 @@ func (test editedCase) restore(t *testing.T, c *Cluster) {
 		objects = []*unstructured.Unstructured{volume, claim}
 	case test.noClaim:
 		objects = objects[1:]
+	case test.noVolume:
+		objects = objects[:1]
 	}
 	for n, obj := range objects {
 		if n == 1 && test.volumeFirst { // CDI has done with it what it does
