@@ -36,6 +36,11 @@ matrix: build ## A few stories on each release of Velero and KubeVirt, for the R
 	go run ./tests/matrix
 	$(MAKE) readme
 
+.PHONY: bench
+bench: build ## What the plugin costs, beside Velero alone (N=200,800 ROUNDS=3 SPREAD=true PLUGIN=path)
+	go run ./tests/bench -plugin $(or $(PLUGIN),$(BINARY)) $(if $(N),-n $(N)) $(if $(ROUNDS),-rounds $(ROUNDS)) $(if $(SPREAD),-spread) \
+		$(if $(OUTPUT),-o $(OUTPUT),-write bin/bench.json) -plot bin/bench.svg
+
 .PHONY: mutants
 mutants: ## Take each rule, reference and lookup out in turn: a test must notice
 	go run ./tests/mutants

@@ -74,6 +74,8 @@ type Options struct {
 	Without []string
 	// Releases chooses versions of components, by the folder of their module, such as velero: v1.17.2. See Releases.
 	Releases map[string]string
+	// APIServer are further arguments of the API server.
+	APIServer []string
 }
 
 // KubeVirt and CDI name the parts that run their processes. Without them, the API server stores their objects as they are,
@@ -251,6 +253,9 @@ func (c *Cluster) port() (int, error) {
 	}
 	return port, err
 }
+
+// Plugin returns the path at which Velero runs a plugin. The name is that of the binary, without folder.
+func (c *Cluster) Plugin(name string) string { return c.path("plugins", name) }
 
 // Program returns the path of a program that the cluster was built from, such as velero.
 func (c *Cluster) Program(name string) string { return c.binaries[name] }

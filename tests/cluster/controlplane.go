@@ -116,7 +116,7 @@ func startAPIServer(ctx context.Context, c *Cluster, port int, etcd string, admi
 	_, err = c.supervisor.start(ctx, command{
 		name:   "kube-apiserver",
 		binary: c.binaries["kube-apiserver"],
-		args: []string{
+		args: append([]string{
 			"--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--secure-port=" + strconv.Itoa(port),
 			"--endpoint-reconciler-type=none", // a loopback address is not allowed in endpoints
 			"--etcd-servers=" + etcd, "--etcd-cafile=" + c.authority.bundle(), "--etcd-certfile=" + server.cert, "--etcd-keyfile=" + server.key,
@@ -131,7 +131,7 @@ func startAPIServer(ctx context.Context, c *Cluster, port int, etcd string, admi
 			"--requestheader-username-headers=X-Remote-User", "--requestheader-uid-headers=X-Remote-Uid",
 			"--requestheader-group-headers=X-Remote-Group", "--requestheader-extra-headers-prefix=X-Remote-Extra-",
 			"--proxy-client-cert-file=" + proxy.cert, "--proxy-client-key-file=" + proxy.key,
-		},
+		}, c.options.APIServer...),
 		ready: c.answersOK(c.server+"/readyz", admin),
 	})
 	return err

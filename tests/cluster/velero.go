@@ -109,7 +109,7 @@ func (c *Cluster) startVeleroServer(ctx context.Context) error {
 		args: []string{
 			"server", "--namespace", VeleroNamespace, "--plugin-dir", c.path("plugins"), "--features", "EnableCSI",
 			"--metrics-address", loopback(metrics), "--profiler-address", "", "--log-level", "info",
-			"--client-qps", "200", "--client-burst", "400",
+			"--client-qps", "1000", "--client-burst", "2000", // or a restore of many VMs crawls
 			"--item-operation-sync-frequency", "2s", // or what a plugin does afterwards is looked at every 10 s
 		},
 		env: []string{
@@ -173,7 +173,7 @@ func (c *Cluster) KillPlugin(name string) (int, error) {
 	killed := 0
 	for _, program := range programs {
 		// The program of a process that has ended meanwhile, or of another user, cannot be read.
-		if target, err := os.Readlink(program); err != nil || target != c.path("plugins", name) {
+		if target, err := os.Readlink(program); err != nil || target != c.Plugin(name) {
 			continue
 		}
 		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(program)))

@@ -1,0 +1,252 @@
+// Command bench measures what a plugin costs: N running VMs are backed up, without snapshots, and restored by Velero alone,
+// with a plugin that does nothing and with the one to measure, in turn, on a test cluster in which KubeVirt and CDI only
+// store their objects.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"velero-plugin-for-kubevirt/tests/cluster"
+	"velero-plugin-for-kubevirt/tests/story"
+)
+
+type settings struct {
+	plugin      string
+	sizes       []int
+	rounds      int
+	spread      bool
+	output      string
+	plot        string
+	write       string
+	maxRatio    float64
+	maxRequests float64
+}
+
+func main() {
+	var s settings
+	flag.StringVar(&s.plugin, "plugin", "bin/velero-plugin-for-kubevirt", "the plugin to measure")
+	sizes := flag.String("n", "200,800,3200", "how many VMs, one run each")
+	flag.IntVar(&s.rounds, "rounds", 3, "how often each variant is measured")
+	flag.BoolVar(&s.spread, "spread", false, "put 20 VMs into each namespace, not all into one")
+	flag.StringVar(&s.output, "o", "table", "table or json")
+	flag.StringVar(&s.plot, "plot", "", "a file for a plot of cost against N, as SVG")
+	flag.StringVar(&s.write, "write", "", "a file for the results, as JSON")
+	flag.Float64Var(&s.maxRatio, "max-ratio", 0, "fail when a backup takes more than this many times what Velero alone takes, or a restore what the floor takes")
+	flag.Float64Var(&s.maxRequests, "max-requests", 0, "fail when the plugin makes more API requests per VM in a backup")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := s.parse(*sizes)
+	if err == nil {
+		err = s.run(ctx)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func (s *settings) parse(sizes string) error {
+	for text := range strings.SplitSeq(sizes, ",") {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 {
+			return fmt.Errorf("-n: want numbers of VMs, found %q", text)
+		}
+		s.sizes = append(s.sizes, n)
+	}
+	if s.rounds < 1 {
+		return errors.New("-rounds: want at least 1")
+	}
+	if s.output != "table" && s.output != "json" {
+		return fmt.Errorf("-o: want table or json, found %q", s.output)
+	}
+	return nil
+}
+
+func (s *settings) run(ctx context.Context) (err error) {
+	dir, err := os.MkdirTemp("", "bench-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if err := buildFloor(ctx, filepath.Join(dir, floor)); err != nil {
+		return err
+	}
+	results, err := newResults(ctx, s)
+	if err != nil {
+		return err
+	}
+	for _, n := range s.sizes {
+		if err := s.measureSize(ctx, n, dir, results); err != nil {
+			return fmt.Errorf("with %d VMs: %w", n, err)
+		}
+	}
+	if err := results.output(s); err != nil {
+		return err
+	}
+	return results.check(s)
+}
+
+// floor is the name of the plugin that does nothing.
+const floor = "noop"
+
+func buildFloor(ctx context.Context, path string) error {
+	out, err := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "./tests/bench/noop").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("building the plugin that does nothing: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// auditPolicy logs that requests were made, not what was in them, and not those of controllers.
+const auditPolicy = `{"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
+	"rules": [{"level": "Metadata", "users": ["admin"]}, {"level": "None"}]}`
+
+// start starts a cluster that keeps an audit log.
+func start(ctx context.Context, dir, log string) (*cluster.Cluster, error) {
+	policy := filepath.Join(dir, "audit-policy.json")
+	if err := os.WriteFile(policy, []byte(auditPolicy), 0o644); err != nil {
+		return nil, err
+	}
+	return cluster.Start(ctx, cluster.Options{Progress: os.Stderr, Without: []string{cluster.KubeVirt, cluster.CDI}, APIServer: []string{
+		"--audit-policy-file=" + policy, "--audit-log-path=" + log,
+		// Velero lists ConfigMaps for each restored PVC and PV (Velero 1.18.1, pkg/restore/actions/change_storageclass_action.go). A
+		// list from the API server's cache waits up to 100 ms for news from etcd (Kubernetes v1.36, pkg/storage/cacher), which would
+		// hide what plugins cost.
+		"--watch-cache-sizes=configmaps#0",
+	}})
+}
+
+// A variant is Velero with a plugin or, with an empty path, alone.
+type variant struct{ name, path string }
+
+// A bench is one cluster with VMs.
+type bench struct {
+	*cluster.Cluster
+	site      *story.Site
+	n         int
+	in        []string // namespaces
+	log       string   // the API server's audit log
+	installed string
+}
+
+// measureSize measures all variants with n VMs, on a cluster of their own. All backups come first: they leave the VMs as they are.
+func (s *settings) measureSize(ctx context.Context, n int, dir string, results *Results) (err error) {
+	log := filepath.Join(dir, fmt.Sprintf("audit-%d.log", n))
+	c, err := start(ctx, dir, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.Stop()) }()
+	site, err := story.NewSite(c.RESTConfig, cluster.VeleroNamespace, c.Velero)
+	if err != nil {
+		return err
+	}
+	b := &bench{Cluster: c, site: site, n: n, in: namespaces(n, s.spread), log: log}
+	started := time.Now()
+	if err := load(ctx, c, n, b.in); err != nil {
+		return err
+	}
+	fmt.Fprintf(os.Stderr, "%d running VMs in %d namespaces, made in %.0f s\n", n, len(b.in), time.Since(started).Seconds())
+	variants := []variant{{Alone, ""}, {Floor, filepath.Join(dir, floor)}, {Measured, s.plugin}}
+	for _, phase := range []string{Backup, Restore} {
+		for round := range s.rounds {
+			for i := range variants {
+				v := variants[(i+round)%len(variants)]
+				if phase == Restore && v.name == Alone && round > 0 {
+					continue // it restores more, takes long, and nothing is judged by it
+				}
+				sample, err := b.measure(ctx, phase, v, round)
+				if err != nil {
+					return fmt.Errorf("%s %d with %s: %w", phase, round+1, v.name, err)
+				}
+				fmt.Fprintf(os.Stderr, "%s %d of %d VMs, %-8s %6.2f s, CPU %6.2f s, plugin %5.2f s, %d requests, %d MiB\n",
+					phase, round+1, n, v.name, sample.Seconds, sample.CPU, sample.Plugin, sample.Requests, sample.Bytes>>20)
+				results.add(n, phase, v.name, sample)
+			}
+		}
+	}
+	return nil
+}
+
+func (b *bench) measure(ctx context.Context, phase string, v variant, round int) (Sample, error) {
+	if phase == Restore {
+		if err := lose(ctx, b.site, b.in); err != nil {
+			return Sample{}, err
+		}
+	}
+	if err := b.install(ctx, v.path); err != nil {
+		return Sample{}, err
+	}
+	name := fmt.Sprintf("%s-%d", v.name, round)
+	arguments := []string{"backup", "create", name, "--include-namespaces", strings.Join(b.in, ","), "--snapshot-volumes=false", "--wait"}
+	if phase == Restore {
+		arguments = []string{"restore", "create", name, "--from-backup", name, "--wait"}
+	}
+	sample, err := measure(b.Cluster, b.log, filepath.Base(v.path), func() error {
+		_, err := b.Velero(ctx, arguments...)
+		return err
+	})
+	if err != nil {
+		return Sample{}, err
+	}
+	return sample, b.wentWell(ctx, phase, name)
+}
+
+// wentWell checks that everything was done: what fails fast looks cheap.
+func (b *bench) wentWell(ctx context.Context, phase, name string) error {
+	key := client.ObjectKey{Namespace: cluster.VeleroNamespace, Name: name}
+	if phase == Backup {
+		var backup velerov1.Backup
+		if err := b.site.Get(ctx, key, &backup); err != nil {
+			return err
+		}
+		if status := backup.Status; status.Phase != velerov1.BackupPhaseCompleted || status.Warnings > 0 || status.Progress.ItemsBackedUp < len(kinds)*b.n {
+			return fmt.Errorf("the backup is %s with %d warnings and %d items", status.Phase, status.Warnings, status.Progress.ItemsBackedUp)
+		}
+		return nil
+	}
+	var restore velerov1.Restore
+	if err := b.site.Get(ctx, key, &restore); err != nil {
+		return err
+	}
+	restored, err := count(ctx, b.site)
+	if err != nil {
+		return err
+	}
+	if status := restore.Status; status.Phase != velerov1.RestorePhaseCompleted || restored != b.n {
+		return fmt.Errorf("the restore is %s with %d errors, and there are %d VMs", status.Phase, status.Errors, restored)
+	}
+	return nil
+}
+
+// install makes Velero run with the plugin and no other but its object store's.
+func (b *bench) install(ctx context.Context, plugin string) error {
+	if b.installed == plugin {
+		return nil
+	}
+	if b.installed != "" {
+		if err := b.RemovePlugin(ctx, filepath.Base(b.installed)); err != nil {
+			return err
+		}
+	}
+	b.installed = plugin
+	if plugin == "" {
+		return nil
+	}
+	return b.InstallPlugin(ctx, plugin)
+}

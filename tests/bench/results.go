@@ -1,0 +1,176 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// What is measured, and with what.
+const (
+	Backup   = "backup"
+	Restore  = "restore"
+	Alone    = "alone"  // Velero without a plugin for VMs
+	Floor    = "noop"   // with the plugin that does nothing
+	Measured = "plugin" // with the plugin to measure
+)
+
+// Results are what a run of the bench found.
+type Results struct {
+	Date      string  `json:"date"`
+	Machine   string  `json:"machine"`
+	Spread    bool    `json:"spread"`
+	BinaryMB  float64 `json:"binaryMB"`
+	Handshake float64 `json:"handshakeMs"`
+	Rows      []Row   `json:"rows"`
+}
+
+// A Row is one phase with one number of VMs.
+type Row struct {
+	N       int                 `json:"n"`
+	Phase   string              `json:"phase"`
+	Samples map[string][]Sample `json:"samples"` // by variant
+}
+
+func newResults(ctx context.Context, s *settings) (*Results, error) {
+	info, err := os.Stat(s.plugin)
+	if err != nil {
+		return nil, err
+	}
+	handshake, err := handshake(ctx, s.plugin)
+	if err != nil {
+		return nil, err
+	}
+	machine, err := machine()
+	if err != nil {
+		return nil, err
+	}
+	return &Results{
+		Date: time.Now().UTC().Format(time.DateOnly), Machine: machine, Spread: s.spread,
+		BinaryMB: float64(info.Size()) / 1e6, Handshake: handshake.Seconds() * 1000,
+	}, nil
+}
+
+// machine tells what the bench runs on.
+func machine() (string, error) {
+	info, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		return "", err
+	}
+	model := runtime.GOARCH
+	for line := range strings.Lines(string(info)) {
+		if key, value, _ := strings.Cut(line, ":"); strings.TrimSpace(key) == "model name" {
+			model = strings.TrimSpace(value)
+			break
+		}
+	}
+	return fmt.Sprintf("%d × %s", runtime.NumCPU(), model), nil
+}
+
+func (r *Results) add(n int, phase, variant string, sample Sample) {
+	i := slices.IndexFunc(r.Rows, func(row Row) bool { return row.N == n && row.Phase == phase })
+	if i < 0 {
+		i = len(r.Rows)
+		r.Rows = append(r.Rows, Row{N: n, Phase: phase, Samples: map[string][]Sample{}})
+	}
+	r.Rows[i].Samples[variant] = append(r.Rows[i].Samples[variant], sample)
+}
+
+// Ratio is the median over the rounds of what the plugin took by what another variant took in the same round, or in
+// its last one.
+func (r Row) Ratio(other string) float64 {
+	var ratios []float64
+	others := r.Samples[other]
+	for i, sample := range r.Samples[Measured] {
+		ratios = append(ratios, sample.Seconds/others[min(i, len(others)-1)].Seconds)
+	}
+	return median(ratios)
+}
+
+// Median is that of one measure of the samples of a variant.
+func (r Row) Median(variant string, of func(Sample) float64) float64 {
+	var values []float64
+	for _, sample := range r.Samples[variant] {
+		values = append(values, of(sample))
+	}
+	return median(values)
+}
+
+func median(values []float64) float64 {
+	slices.Sort(values)
+	middle := len(values) / 2
+	if len(values)%2 == 0 {
+		return (values[middle-1] + values[middle]) / 2
+	}
+	return values[middle]
+}
+
+func seconds(s Sample) float64  { return s.Seconds }
+func cpu(s Sample) float64      { return s.CPU }
+func plugin(s Sample) float64   { return s.Plugin }
+func asked(s Sample) float64    { return float64(s.Requests) }
+func resident(s Sample) float64 { return float64(s.Bytes) }
+
+// output prints the results and writes the files that were asked for.
+func (r *Results) output(s *settings) error {
+	data, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	data = append(data, '\n')
+	if s.write != "" {
+		if err := os.WriteFile(s.write, data, 0o644); err != nil {
+			return err
+		}
+	}
+	if s.plot != "" {
+		if err := r.plot(s.plot); err != nil {
+			return err
+		}
+	}
+	if s.output == "json" {
+		_, err := os.Stdout.Write(data)
+		return err
+	}
+	r.print()
+	return nil
+}
+
+func (r *Results) print() {
+	fmt.Printf("%s, %s\nbinary %.1f MB, start to handshake %.0f ms\n\n", r.Date, r.Machine, r.BinaryMB, r.Handshake)
+	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(table, "phase\tVMs\talone s\tnoop s\tplugin s\tby alone\tby noop\tms per VM\tCPU by noop\tplugin CPU ms per VM\trequests per VM\tpeak MiB\t")
+	for _, row := range r.Rows {
+		n := float64(row.N)
+		fmt.Fprintf(table, "%s\t%d\t%.1f\t%.1f\t%.1f\t%.2f\t%.2f\t%.1f\t%.2f\t%.2f\t%.3f\t%.0f\t\n", row.Phase, row.N,
+			row.Median(Alone, seconds), row.Median(Floor, seconds), row.Median(Measured, seconds), row.Ratio(Alone), row.Ratio(Floor),
+			1000*row.Median(Measured, seconds)/n, row.Median(Measured, cpu)/row.Median(Floor, cpu), 1000*row.Median(Measured, plugin)/n,
+			row.Median(Measured, asked)/n, row.Median(Measured, resident)/(1<<20))
+	}
+	table.Flush()
+}
+
+// check fails when a limit is passed.
+func (r *Results) check(s *settings) error {
+	var errs []error
+	for _, row := range r.Rows {
+		other := Alone
+		if row.Phase == Restore {
+			other = Floor // Velero alone restores what KubeVirt makes by itself, too
+		}
+		if ratio := row.Ratio(other); s.maxRatio > 0 && ratio > s.maxRatio {
+			errs = append(errs, fmt.Errorf("a %s of %d VMs takes %.2f times what it takes with %s, more than %.2f", row.Phase, row.N, ratio, other, s.maxRatio))
+		}
+		if perVM := row.Median(Measured, asked) / float64(row.N); s.maxRequests > 0 && row.Phase == Backup && perVM > s.maxRequests {
+			errs = append(errs, fmt.Errorf("a backup of %d VMs makes %.2f API requests per VM, more than %.2f", row.N, perVM, s.maxRequests))
+		}
+	}
+	return errors.Join(errs...)
+}
