@@ -2,6 +2,7 @@ package actions
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/sirupsen/logrus"
@@ -83,13 +84,25 @@ func (b *Backup) input(item item, backup *velerov1.Backup, neighbours []graph.Ne
 		}
 	}
 	if item.GroupResource == kubevirt.VirtualMachines {
-		instance := kubevirt.ID{GroupResource: kubevirt.VirtualMachineInstances, Namespace: item.Namespace, Name: item.Name}
 		var err error
-		if in.Instance, err = b.reader.Get(context.Background(), instance); err != nil {
+		if in.Instance, err = b.instance(item, neighbours); err != nil {
 			return in, item.failed("finding the instance of", err)
 		}
 	}
 	return in, nil
+}
+
+// instance returns the running instance of a VM, nil when there is none. Velero has mostly shown it before: a request for each VM
+// would be the larger part of what a backup costs the API server.
+func (b *Backup) instance(vm item, neighbours []graph.Neighbour) (map[string]any, error) {
+	id := kubevirt.ID{GroupResource: kubevirt.VirtualMachineInstances, Namespace: vm.Namespace, Name: vm.Name}
+	if obj := b.witness.take(id); obj != nil {
+		return obj, nil
+	}
+	if !slices.ContainsFunc(neighbours, func(n graph.Neighbour) bool { return n.ID == id }) {
+		return nil, nil
+	}
+	return b.reader.Get(context.Background(), id)
 }
 
 // snapshotOf returns the name of the VolumeSnapshot that Velero's CSI action has just taken of a PVC, "" when it took none. A

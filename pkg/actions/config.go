@@ -16,12 +16,12 @@ import (
 func config(ctx context.Context, reader graph.Reader, namespace, plugin string) (string, map[string]string, error) {
 	labels := common.PluginConfigLabelSelector(common.PluginKindRestoreItemAction, plugin)
 	found, err := reader.List(ctx, graph.Query{GroupResource: kubevirt.ConfigMaps, Namespace: namespace, Labels: labels})
-	if err != nil || len(found) == 0 {
+	if err != nil || len(found.All) == 0 {
 		return "", nil, err
 	}
-	if len(found) > 1 {
-		return "", nil, fmt.Errorf("ConfigMaps %s and %s in namespace %s both have the labels %s, remove one", found[0].Name, found[1].Name, namespace, labels)
+	if len(found.All) > 1 {
+		return "", nil, fmt.Errorf("ConfigMaps %s and %s in namespace %s both have the labels %s, remove one", found.All[0].Name, found.All[1].Name, namespace, labels)
 	}
-	obj, err := reader.Get(ctx, kubevirt.ID{GroupResource: kubevirt.ConfigMaps, Namespace: namespace, Name: found[0].Name})
-	return namespace + "/" + found[0].Name, object.TextsAt(obj, "data"), err
+	obj, err := reader.Get(ctx, kubevirt.ID{GroupResource: kubevirt.ConfigMaps, Namespace: namespace, Name: found.All[0].Name})
+	return namespace + "/" + found.All[0].Name, object.TextsAt(obj, "data"), err
 }

@@ -42,7 +42,7 @@ func (c *Consistency) Execute(u runtime.Unstructured, backup *velerov1.Backup) (
 	if err != nil {
 		return nil, nil, err
 	}
-	if owner := object.Owner(item.obj); owner != nil && owner.Kind == "VirtualMachine" {
+	if isMachines(item) {
 		return u, nil, nil // the verdict is on the VM
 	}
 	required, err := required(item, backup)
@@ -57,6 +57,12 @@ func (c *Consistency) Execute(u runtime.Unstructured, backup *velerov1.Backup) (
 	}
 	c.report(item, verdict, facts.Window, required, objectsOnly)
 	return u, nil, nil
+}
+
+// isMachines tells whether an instance is that of a VM.
+func isMachines(item item) bool {
+	owner := object.Owner(item.obj)
+	return owner != nil && owner.Kind == "VirtualMachine"
 }
 
 // required tells whether a VM at less than the best level is an error.

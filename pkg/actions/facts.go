@@ -87,10 +87,8 @@ func takesSnapshots(backup *velerov1.Backup) bool {
 func (c *Consistency) withoutSnapshots(ctx context.Context, instance kubevirt.ID, disks []consistency.Disk) consistency.Facts {
 	facts := consistency.Facts{Disks: disks}
 	vmis, err := c.reader.List(ctx, graph.Query{GroupResource: instance.GroupResource, Namespace: instance.Namespace})
-	for i := range vmis {
-		if vmis[i].Name == instance.Name {
-			facts.After = &virtv1.VirtualMachineInstance{}
-		}
+	if vmis.Named(instance.Name) != nil {
+		facts.After = &virtv1.VirtualMachineInstance{}
 	}
 	if err != nil {
 		facts.Unseen = []error{err}

@@ -28,6 +28,10 @@ var blockMembers = []schema.GroupResource{
 	kubevirt.DataVolumes,
 }
 
+// companions join the ItemBlock as well: Velero asks the API server for each additional item that is not in the block (Velero
+// 1.18.1, pkg/backup/item_backupper.go, executeActions). They do not lead on: VMs that share one are not in one ItemBlock.
+var companions = []schema.GroupResource{kubevirt.Secrets, kubevirt.ConfigMaps, kubevirt.ServiceAccounts, kubevirt.ControllerRevisions}
+
 // ItemBlock is an ItemBlockAction: it puts a VM, its VMI, its pods and its disks into one ItemBlock, whichever of them
 // Velero meets first. Velero runs pod hooks around an ItemBlock, and only for pods that are members of it (Velero 1.18.1,
 // pkg/backup/backup.go, backupItemBlock). Velero asks for the related items of related items by itself.
@@ -64,6 +68,9 @@ func (b *ItemBlock) GetRelatedItems(u runtime.Unstructured, backup *velerov1.Bac
 		return nil, err
 	}
 	b.witness.isAsked(item.ID)
+	if item.GroupResource == kubevirt.VirtualMachineInstances && isMachines(item) {
+		b.witness.meets(item.ID, item.obj)
+	}
 	if item.GroupResource == kubevirt.Pods {
 		if err := b.watch(context.Background(), item, backup); err != nil {
 			return nil, item.failed("finding the ItemBlock of", err)
@@ -73,14 +80,19 @@ func (b *ItemBlock) GetRelatedItems(u runtime.Unstructured, backup *velerov1.Bac
 	if err != nil {
 		return nil, item.failed("finding the ItemBlock of", err)
 	}
-	var members []kubevirt.ID
+	var members, related []kubevirt.ID
 	for _, neighbour := range neighbours {
-		if !neighbour.Absent && slices.Contains(blockMembers, neighbour.GroupResource) {
+		member := slices.Contains(blockMembers, neighbour.GroupResource)
+		if neighbour.Absent || !member && !slices.Contains(companions, neighbour.GroupResource) {
+			continue
+		}
+		related = append(related, neighbour.ID)
+		if member {
 			members = append(members, neighbour.ID)
 		}
 	}
 	b.witness.relates(item.ID, members)
-	return toVelero(members), nil
+	return toVelero(related), nil
 }
 
 // watch notes what Velero does with the disks of a pod that joins the ItemBlock, and for the pod of a launcher what its guest is

@@ -112,8 +112,8 @@ func (r *Restore) nodes(ctx context.Context, item item) ([]map[string]string, er
 		return nil, err
 	}
 	var labels []map[string]string
-	for i := range nodes {
-		labels = append(labels, nodes[i].Labels)
+	for i := range nodes.All {
+		labels = append(labels, nodes.All[i].Labels)
 	}
 	return labels, nil
 }

@@ -23,6 +23,7 @@ type Witness struct {
 	snapshots map[kubevirt.ID]seenSnapshot // by PVC
 	brought   map[kubevirt.ID][]bringing   // by PVC
 	files     map[kubevirt.ID]bool         // by PVC: whether Velero copies its files from a pod
+	met       map[kubevirt.ID]map[string]any
 }
 
 // A seenInstance is a VirtualMachineInstance of which launcher pods joined an ItemBlock, as it was then.
@@ -49,7 +50,7 @@ type bringing struct {
 
 // NewWitness returns one that has seen nothing.
 func NewWitness() *Witness {
-	return &Witness{asked: map[kubevirt.ID]bool{}, related: map[kubevirt.ID][]kubevirt.ID{}, instances: map[kubevirt.ID]*seenInstance{}, snapshots: map[kubevirt.ID]seenSnapshot{}, brought: map[kubevirt.ID][]bringing{}, files: map[kubevirt.ID]bool{}}
+	return &Witness{asked: map[kubevirt.ID]bool{}, related: map[kubevirt.ID][]kubevirt.ID{}, instances: map[kubevirt.ID]*seenInstance{}, snapshots: map[kubevirt.ID]seenSnapshot{}, brought: map[kubevirt.ID][]bringing{}, files: map[kubevirt.ID]bool{}, met: map[kubevirt.ID]map[string]any{}}
 }
 
 // isAsked notes that an item is in an ItemBlock.
@@ -81,6 +82,22 @@ func (w *Witness) block(item kubevirt.ID) map[kubevirt.ID]bool {
 		}
 	}
 	return members
+}
+
+// meets notes an instance of a VM as Velero backs it up, until the VM asks for it.
+func (w *Witness) meets(instance kubevirt.ID, obj map[string]any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.met[instance] = obj
+}
+
+// take returns an instance that was met and forgets it: the process serves thousands of them; nil when it was not met.
+func (w *Witness) take(instance kubevirt.ID) map[string]any {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	obj := w.met[instance]
+	delete(w.met, instance)
+	return obj
 }
 
 // joins notes that a launcher pod joins an ItemBlock. It tells whether it is the first of its instance.

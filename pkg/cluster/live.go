@@ -64,8 +64,8 @@ func NewLive(config *rest.Config) (*Live, error) {
 
 // List returns the metadata of the objects that query selects. A resource that the cluster does not have is an empty list;
 // a refused or failed read is an error, and is asked again next time.
-func (l *Live) List(ctx context.Context, query graph.Query) ([]metav1.PartialObjectMetadata, error) {
-	items, err := ask(l, query, func() ([]metav1.PartialObjectMetadata, error) { return l.list(ctx, query) })
+func (l *Live) List(ctx context.Context, query graph.Query) (*graph.Objects, error) {
+	items, err := ask(l, query, func() (*graph.Objects, error) { return l.list(ctx, query) })
 	if err != nil {
 		return nil, fmt.Errorf("listing %s in namespace %q: %w", query.GroupResource, query.Namespace, err)
 	}
@@ -179,10 +179,10 @@ func (l *Live) served(resource schema.GroupResource) (schema.GroupVersionResourc
 	return full, err == nil, err
 }
 
-func (l *Live) list(ctx context.Context, query graph.Query) ([]metav1.PartialObjectMetadata, error) {
+func (l *Live) list(ctx context.Context, query graph.Query) (*graph.Objects, error) {
 	resource, found, err := l.served(query.GroupResource)
 	if err != nil || !found {
-		return nil, err
+		return &graph.Objects{}, err
 	}
 	client := l.lists.Resource(resource).Namespace(query.Namespace)
 	options := metav1.ListOptions{Limit: pageSize, LabelSelector: query.Labels, FieldSelector: query.Fields}
@@ -193,11 +193,11 @@ func (l *Live) list(ctx context.Context, query graph.Query) ([]metav1.PartialObj
 			return nil, err
 		}
 		for i := range page.Items {
-			page.Items[i].ManagedFields = nil // the bulk of it, and never read
+			page.Items[i].ManagedFields, page.Items[i].Annotations = nil, nil // the bulk of it, and never read
 		}
 		items = append(items, page.Items...)
 		if page.Continue == "" {
-			return items, nil
+			return &graph.Objects{All: items}, nil
 		}
 		options.Continue = page.Continue
 	}

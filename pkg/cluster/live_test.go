@@ -59,7 +59,7 @@ func TestParallelAskersShareOneListOfAllPages(t *testing.T) {
 	for range 20 {
 		group.Go(func() {
 			items, err := live.List(t.Context(), graph.Query{GroupResource: kubevirt.Secrets, Namespace: "shop"})
-			if err != nil || len(items) != 2 {
+			if err != nil || len(items.All) != 2 {
 				t.Errorf("got %v, %v", items, err)
 			}
 		})
@@ -79,7 +79,7 @@ func TestAFailureIsAnErrorAndIsNotKept(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	fail.Store(false)
-	if items, err := live.List(t.Context(), query); err != nil || len(items) != 2 {
+	if items, err := live.List(t.Context(), query); err != nil || len(items.All) != 2 {
 		t.Errorf("got %v, %v", items, err)
 	}
 }
@@ -87,7 +87,7 @@ func TestAFailureIsAnErrorAndIsNotKept(t *testing.T) {
 func TestAResourceTheClusterDoesNotHaveIsEmpty(t *testing.T) {
 	live := answers(t, &atomic.Int32{}, &atomic.Bool{})
 	items, err := live.List(t.Context(), graph.Query{GroupResource: kubevirt.DataVolumes, Namespace: "shop"})
-	if err != nil || len(items) != 0 {
+	if err != nil || len(items.All) != 0 {
 		t.Errorf("got %v, %v", items, err)
 	}
 }

@@ -21,7 +21,7 @@ type Memory map[schema.GroupResource][]*unstructured.Unstructured
 
 // List returns the metadata of the objects that query selects, as an API server would: of the fields, metadata.name,
 // metadata.namespace and status.phase can be selected.
-func (m Memory) List(_ context.Context, query graph.Query) ([]metav1.PartialObjectMetadata, error) {
+func (m Memory) List(_ context.Context, query graph.Query) (*graph.Objects, error) {
 	byLabel, err := labels.Parse(query.Labels)
 	if err != nil {
 		return nil, fmt.Errorf("selecting %s by label: %w", query.GroupResource, err)
@@ -43,7 +43,7 @@ func (m Memory) List(_ context.Context, query graph.Query) ([]metav1.PartialObje
 		}
 		items = append(items, item)
 	}
-	return items, nil
+	return &graph.Objects{All: items}, nil
 }
 
 // Each calls visit with every whole object of a resource.

@@ -25,7 +25,7 @@ func TestMemorySelectsAsAnAPIServerDoes(t *testing.T) {
 	items, err := memory.List(t.Context(), graph.Query{
 		GroupResource: kubevirt.Pods, Namespace: "shop", Labels: "kubevirt.io in (virt-launcher)", Fields: "status.phase!=Succeeded",
 	})
-	if err != nil || len(items) != 1 || items[0].Name != "running" {
+	if err != nil || len(items.All) != 1 || items.All[0].Name != "running" {
 		t.Errorf("got %v, %v", items, err)
 	}
 	if _, err := memory.List(t.Context(), graph.Query{GroupResource: kubevirt.Pods, Labels: "in in in"}); err == nil {

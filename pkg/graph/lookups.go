@@ -148,24 +148,36 @@ func ClusterTypes(resource schema.GroupResource, obj map[string]any) ([]Neighbou
 
 // backendStorage finds the PVCs that keep a VM's vTPM and EFI variables. Since KubeVirt 1.4 they carry a label with the
 // VM's name; before, the PVC had a fixed name (KubeVirt 1.9.0, pkg/storage/backend-storage/backend-storage.go). Whether
-// there is one cannot be told from the spec: a preference may ask for it. A pool's VMs have its name and a number.
+// there is one cannot be told from the spec: a preference may ask for it.
 func backendStorage(ctx context.Context, item Item, reader Reader) ([]kubevirt.ID, error) {
 	pvcs, err := reader.List(ctx, Query{GroupResource: kubevirt.PersistentVolumeClaims, Namespace: item.namespace()})
 	if err != nil {
 		return nil, err
 	}
-	vm := regexp.QuoteMeta(item.name())
 	if item.GroupResource == kubevirt.VirtualMachinePools {
-		vm += "-[0-9]+"
+		return poolStorage(item, pvcs), nil
 	}
-	label, legacyName := regexp.MustCompile("^"+vm+"$"), regexp.MustCompile("^"+kubevirt.PersistentStateLabel+"-"+vm+"$")
 	var ids []kubevirt.ID
-	for i := range pvcs {
-		if label.MatchString(pvcs[i].Labels[kubevirt.PersistentStateLabel]) || legacyName.MatchString(pvcs[i].Name) {
-			ids = append(ids, idOf(kubevirt.PersistentVolumeClaims, &pvcs[i]))
-		}
+	for _, pvc := range pvcs.Labelled(kubevirt.PersistentStateLabel, item.name()) {
+		ids = append(ids, idOf(kubevirt.PersistentVolumeClaims, pvc))
+	}
+	if pvc := pvcs.Named(kubevirt.PersistentStateLabel + "-" + item.name()); pvc != nil {
+		ids = append(ids, idOf(kubevirt.PersistentVolumeClaims, pvc))
 	}
 	return ids, nil
+}
+
+// poolStorage finds the backend storage of the VMs of a pool, which have its name and a number.
+func poolStorage(pool Item, pvcs *Objects) []kubevirt.ID {
+	vm := regexp.QuoteMeta(pool.name()) + "-[0-9]+$"
+	label, legacyName := regexp.MustCompile("^"+vm), regexp.MustCompile("^"+kubevirt.PersistentStateLabel+"-"+vm)
+	var ids []kubevirt.ID
+	for i := range pvcs.All {
+		if label.MatchString(pvcs.All[i].Labels[kubevirt.PersistentStateLabel]) || legacyName.MatchString(pvcs.All[i].Name) {
+			ids = append(ids, idOf(kubevirt.PersistentVolumeClaims, &pvcs.All[i]))
+		}
+	}
+	return ids
 }
 
 // bindingPluginNetworks finds the networks that a VM needs because of how its interfaces are bound: the KubeVirt resource
@@ -180,8 +192,8 @@ func bindingPluginNetworks(ctx context.Context, item Item, reader Reader) ([]kub
 		return nil, err
 	}
 	var ids []kubevirt.ID
-	for i := range installations {
-		id := idOf(kubevirt.KubeVirts, &installations[i])
+	for i := range installations.All {
+		id := idOf(kubevirt.KubeVirts, &installations.All[i])
 		configuration, err := reader.Get(ctx, id)
 		if err != nil {
 			return nil, err
@@ -217,8 +229,8 @@ func presets(ctx context.Context, item Item, reader Reader) ([]kubevirt.ID, erro
 		vmi[key], _ = value.(string)
 	}
 	var ids []kubevirt.ID
-	for i := range found {
-		id := idOf(kubevirt.VirtualMachineInstancePresets, &found[i])
+	for i := range found.All {
+		id := idOf(kubevirt.VirtualMachineInstancePresets, &found.All[i])
 		preset, err := reader.Get(ctx, id)
 		if err != nil {
 			return nil, err
@@ -301,10 +313,8 @@ func owned(resource schema.GroupResource) func(context.Context, Item, Reader) ([
 			return nil, err
 		}
 		var ids []kubevirt.ID
-		for i := range candidates {
-			if ref := metav1.GetControllerOf(&candidates[i]); ref != nil && string(ref.UID) == object.UID(item.Object) {
-				ids = append(ids, idOf(resource, &candidates[i]))
-			}
+		for _, candidate := range candidates.ControlledBy(object.UID(item.Object)) {
+			ids = append(ids, idOf(resource, candidate))
 		}
 		return ids, nil
 	}
@@ -316,12 +326,7 @@ func metadataOf(ctx context.Context, reader Reader, id kubevirt.ID) (*metav1.Par
 	if err != nil {
 		return nil, err
 	}
-	for i := range items {
-		if items[i].Name == id.Name {
-			return &items[i], nil
-		}
-	}
-	return nil, nil
+	return items.Named(id.Name), nil
 }
 
 func idOf(resource schema.GroupResource, item *metav1.PartialObjectMetadata) kubevirt.ID {

@@ -160,9 +160,9 @@ func numbered(ctx context.Context, item Item, neighbours []Neighbour, reader Rea
 				return nil, err
 			}
 			pattern := regexp.MustCompile("^" + regexp.QuoteMeta(n.Name) + "-[0-9]+$")
-			for i := range candidates {
-				if pattern.MatchString(candidates[i].Name) {
-					result = append(result, Neighbour{ID: idOf(n.GroupResource, &candidates[i]), Path: n.Path, Optional: n.Optional})
+			for i := range candidates.All {
+				if pattern.MatchString(candidates.All[i].Name) {
+					result = append(result, Neighbour{ID: idOf(n.GroupResource, &candidates.All[i]), Path: n.Path, Optional: n.Optional})
 				}
 			}
 		default:

@@ -2,6 +2,7 @@ package graph
 
 import (
 	"context"
+	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -10,7 +11,7 @@ import (
 )
 
 // activePods are KubeVirt's pods that still run something: a Completed launcher is the leftover of a migration.
-func activePods(ctx context.Context, reader Reader, namespace string) ([]metav1.PartialObjectMetadata, error) {
+func activePods(ctx context.Context, reader Reader, namespace string) (*Objects, error) {
 	return reader.List(ctx, Query{
 		GroupResource: kubevirt.Pods,
 		Namespace:     namespace,
@@ -30,17 +31,11 @@ func podsByInstanceUID(ctx context.Context, reader Reader, namespace, uid string
 		return nil, err
 	}
 	var ids []kubevirt.ID
-	launchers := map[string]bool{}
-	for i := range pods {
-		owner := metav1.GetControllerOf(&pods[i])
-		if pods[i].Labels[kubevirt.CreatedByLabel] == uid || (owner != nil && string(owner.UID) == uid) {
-			launchers[string(pods[i].UID)] = true
-			ids = append(ids, idOf(kubevirt.Pods, &pods[i]))
-		}
-	}
-	for i := range pods {
-		if launcher := metav1.GetControllerOf(&pods[i]); launcher != nil && launchers[string(launcher.UID)] {
-			ids = append(ids, idOf(kubevirt.Pods, &pods[i]))
+	// Most launcher pods are found both ways; callers drop doubles.
+	for _, launcher := range slices.Concat(pods.Labelled(kubevirt.CreatedByLabel, uid), pods.ControlledBy(uid)) {
+		ids = append(ids, idOf(kubevirt.Pods, launcher))
+		for _, holder := range pods.ControlledBy(string(launcher.UID)) {
+			ids = append(ids, idOf(kubevirt.Pods, holder))
 		}
 	}
 	return ids, nil
@@ -55,7 +50,7 @@ func familyOfPod(ctx context.Context, pod Item, reader Reader) ([]kubevirt.ID, e
 		if err != nil {
 			return nil, err
 		}
-		launcher := byUID(pods, string(parent.UID))
+		launcher := pods.WithUID(string(parent.UID))
 		if launcher == nil {
 			return nil, nil
 		}
@@ -72,20 +67,11 @@ func familyOfPod(ctx context.Context, pod Item, reader Reader) ([]kubevirt.ID, e
 	if err != nil {
 		return nil, err
 	}
-	if vmi := byUID(vmis, string(parent.UID)); vmi != nil {
+	if vmi := vmis.WithUID(string(parent.UID)); vmi != nil {
 		ids = append(ids, idOf(kubevirt.VirtualMachineInstances, vmi))
 		if vm := metav1.GetControllerOf(vmi); vm != nil && vm.Kind == "VirtualMachine" {
 			ids = append(ids, kubevirt.ID{GroupResource: kubevirt.VirtualMachines, Namespace: pod.namespace(), Name: vm.Name})
 		}
 	}
 	return ids, nil
-}
-
-func byUID(items []metav1.PartialObjectMetadata, uid string) *metav1.PartialObjectMetadata {
-	for i := range items {
-		if string(items[i].UID) == uid {
-			return &items[i]
-		}
-	}
-	return nil
 }

@@ -3,7 +3,6 @@ package graph
 import (
 	"context"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"velero-plugin-for-kubevirt/pkg/kubevirt"
@@ -20,8 +19,8 @@ type Query struct {
 // A Reader answers with what exists: in a live cluster, in files or in memory. An error means that it does not know;
 // nothing found is no error.
 type Reader interface {
-	// List returns the metadata of the objects that query selects. Callers must not change it.
-	List(ctx context.Context, query Query) ([]metav1.PartialObjectMetadata, error)
+	// List returns the metadata of the objects that query selects; annotations and managed fields may be missing.
+	List(ctx context.Context, query Query) (*Objects, error)
 	// Each calls visit with every whole object of a resource, in all namespaces, page by page: for what metadata does not
 	// tell. An error of visit ends it.
 	Each(ctx context.Context, resource schema.GroupResource, visit func(obj map[string]any) error) error

@@ -204,8 +204,8 @@ func TestAVMIsBackedUpByItsLabel(t *testing.T) {
 	before := len(w.Guest.Events())
 	report := w.backup(t, "--selector", "app=web")
 	w.frozenAndThawed(t, report, before)
-	// VM, VMI, 2 pods, 2 DataVolumes, 4 PVCs and their 4 volumes.
-	oneBlockHeldEveryDisk(t, report, 14)
+	// VM, VMI, 2 pods, 2 DataVolumes, 4 PVCs and their 4 volumes, 4 secrets, a config map, a service account, 2 revisions.
+	oneBlockHeldEveryDisk(t, report, 22)
 	w.lose(t, shop)
 	w.restore(t, report.Name, "--include-namespaces", shop)
 	w.isBack(t, shop)

@@ -103,9 +103,9 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	start, _ := strconv.Atoi(r.URL.Query().Get("continue"))
-	end := min(start+page, len(items))
-	list := metav1.PartialObjectMetadataList{TypeMeta: metav1.TypeMeta{APIVersion: "meta.k8s.io/v1", Kind: "PartialObjectMetadataList"}, Items: items[start:end]}
-	if end < len(items) {
+	end := min(start+page, len(items.All))
+	list := metav1.PartialObjectMetadataList{TypeMeta: metav1.TypeMeta{APIVersion: "meta.k8s.io/v1", Kind: "PartialObjectMetadataList"}, Items: items.All[start:end]}
+	if end < len(items.All) {
 		list.Continue = strconv.Itoa(end)
 	}
 	send(w, http.StatusOK, list)
