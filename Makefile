@@ -12,7 +12,7 @@ help: ## List the targets
 
 .PHONY: build
 build: ## Build the plugin into bin/
-	go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(BINARY) .
+	go build -trimpath -tags grpcnotrace -ldflags "-s -w -X main.version=$(VERSION)" -o $(BINARY) .
 
 .PHONY: demo
 demo: build ## Watch a VM being backed up, lost and restored (KUBECONFIG=… uses your own cluster)

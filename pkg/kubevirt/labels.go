@@ -2,8 +2,7 @@ package kubevirt
 
 import (
 	virtv1 "kubevirt.io/api/core/v1"
-	export "kubevirt.io/api/export/v1beta1"
-	poolv1 "kubevirt.io/api/pool/v1beta1"
+	"kubevirt.io/api/pool"
 	cdi "kubevirt.io/containerized-data-importer-api/pkg/apis/core"
 	cdiv1 "kubevirt.io/containerized-data-importer-api/pkg/apis/core/v1beta1"
 )
@@ -16,8 +15,9 @@ const (
 	LauncherRole = "virt-launcher"
 	// HotplugRole is PodRoleLabel's value on a pod that attaches a hotplugged disk (same file).
 	HotplugRole = "hotplug-disk"
-	// ExporterRole is PodRoleLabel's value on a pod that hands out disks.
-	ExporterRole = export.App
+	// ExporterRole is PodRoleLabel's value on a pod that hands out disks (KubeVirt 1.9.0, export/v1beta1 App; that package and
+	// pool/v1beta1 would bring all their types into the binary).
+	ExporterRole = "virt-exporter"
 	// CreatedByLabel holds, on a launcher pod, the UID of its VirtualMachineInstance.
 	CreatedByLabel = virtv1.CreatedByLabel
 	// PersistentStateLabel holds, on a backend-storage PVC (vTPM, EFI variables), the name of its VirtualMachineInstance
@@ -55,7 +55,7 @@ var CDIWorkers = []string{"importer", "cdi-clone-source", "cdi-upload-server", "
 
 // Finalizers, each with the file of its owner: KubeVirt 1.8.4, CDI 1.65.0, external-snapshotter 8.7.0.
 const (
-	PoolFinalizer           = poolv1.VirtualMachinePoolControllerFinalizer
+	PoolFinalizer           = pool.GroupName + "/finalizer"                             // staging/src/kubevirt.io/api/pool/v1beta1/types.go
 	SnapshotSourceFinalizer = "snapshot.kubevirt.io/snapshot-source-protection"         // pkg/storage/snapshot/source.go
 	CrossNamespaceFinalizer = cdi.GroupName + "/dataVolumeFinalizer"                    // pkg/controller/datavolume/clone-controller-base.go
 	ClonePopulatorFinalizer = cdi.GroupName + "/clonePopulator"                         // pkg/controller/populators/clone-populator.go
