@@ -68,6 +68,9 @@ func (b *ItemBlock) GetRelatedItems(u runtime.Unstructured, backup *velerov1.Bac
 		return nil, err
 	}
 	b.witness.isAsked(item.ID)
+	if b.witness.enters(item.Namespace) {
+		b.ask(item.Namespace)
+	}
 	if item.GroupResource == kubevirt.VirtualMachineInstances && isMachines(item) {
 		b.witness.meets(item.ID, item.obj)
 	}
@@ -93,6 +96,18 @@ func (b *ItemBlock) GetRelatedItems(u runtime.Unstructured, backup *velerov1.Bac
 	}
 	b.witness.relates(item.ID, members)
 	return toVelero(related), nil
+}
+
+// ask begins with all lists of a namespace at once: each may wait 100 ms for the API server's cache to hear from etcd (Kubernetes
+// v1.36, pkg/storage/cacher). Whoever needs one waits for it, and learns of its error.
+func (b *ItemBlock) ask(namespace string) {
+	for _, query := range graph.Usual(namespace) {
+		go func() {
+			if _, err := b.reader.List(context.Background(), query); err != nil {
+				b.log.WithError(err).Debug("a list failed; it is asked for again when it is needed")
+			}
+		}()
+	}
 }
 
 // watch notes what Velero does with the disks of a pod that joins the ItemBlock, and for the pod of a launcher what its guest is

@@ -24,6 +24,7 @@ type Witness struct {
 	brought   map[kubevirt.ID][]bringing   // by PVC
 	files     map[kubevirt.ID]bool         // by PVC: whether Velero copies its files from a pod
 	met       map[kubevirt.ID]map[string]any
+	entered   map[string]bool // namespaces
 }
 
 // A seenInstance is a VirtualMachineInstance of which launcher pods joined an ItemBlock, as it was then.
@@ -50,7 +51,7 @@ type bringing struct {
 
 // NewWitness returns one that has seen nothing.
 func NewWitness() *Witness {
-	return &Witness{asked: map[kubevirt.ID]bool{}, related: map[kubevirt.ID][]kubevirt.ID{}, instances: map[kubevirt.ID]*seenInstance{}, snapshots: map[kubevirt.ID]seenSnapshot{}, brought: map[kubevirt.ID][]bringing{}, files: map[kubevirt.ID]bool{}, met: map[kubevirt.ID]map[string]any{}}
+	return &Witness{asked: map[kubevirt.ID]bool{}, related: map[kubevirt.ID][]kubevirt.ID{}, instances: map[kubevirt.ID]*seenInstance{}, snapshots: map[kubevirt.ID]seenSnapshot{}, brought: map[kubevirt.ID][]bringing{}, files: map[kubevirt.ID]bool{}, met: map[kubevirt.ID]map[string]any{}, entered: map[string]bool{}}
 }
 
 // isAsked notes that an item is in an ItemBlock.
@@ -82,6 +83,15 @@ func (w *Witness) block(item kubevirt.ID) map[kubevirt.ID]bool {
 		}
 	}
 	return members
+}
+
+// enters notes that an item of a namespace is in an ItemBlock. It tells whether it is the first.
+func (w *Witness) enters(namespace string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	entered := w.entered[namespace]
+	w.entered[namespace] = true
+	return !entered
 }
 
 // meets notes an instance of a VM as Velero backs it up, until the VM asks for it.

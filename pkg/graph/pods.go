@@ -10,14 +10,14 @@ import (
 	"velero-plugin-for-kubevirt/pkg/object"
 )
 
-// activePods are KubeVirt's pods that still run something: a Completed launcher is the leftover of a migration.
-func activePods(ctx context.Context, reader Reader, namespace string) (*Objects, error) {
-	return reader.List(ctx, Query{
+// activePods selects KubeVirt's pods that still run something: a Completed launcher is the leftover of a migration.
+func activePods(namespace string) Query {
+	return Query{
 		GroupResource: kubevirt.Pods,
 		Namespace:     namespace,
 		Labels:        kubevirt.PodRoleLabel + " in (" + kubevirt.LauncherRole + "," + kubevirt.HotplugRole + ")",
 		Fields:        "status.phase!=Succeeded,status.phase!=Failed",
-	})
+	}
 }
 
 // podsOfInstance finds the launcher pods of a VMI – two during a migration – and the pods that hold their hotplugged disks.
@@ -26,7 +26,7 @@ func podsOfInstance(ctx context.Context, vmi Item, reader Reader) ([]kubevirt.ID
 }
 
 func podsByInstanceUID(ctx context.Context, reader Reader, namespace, uid string) ([]kubevirt.ID, error) {
-	pods, err := activePods(ctx, reader, namespace)
+	pods, err := reader.List(ctx, activePods(namespace))
 	if err != nil || uid == "" {
 		return nil, err
 	}
@@ -46,7 +46,7 @@ func podsByInstanceUID(ctx context.Context, reader Reader, namespace, uid string
 func familyOfPod(ctx context.Context, pod Item, reader Reader) ([]kubevirt.ID, error) {
 	parent := object.Owner(pod.Object)
 	if parent != nil && parent.Kind == "Pod" {
-		pods, err := activePods(ctx, reader, pod.namespace())
+		pods, err := reader.List(ctx, activePods(pod.namespace()))
 		if err != nil {
 			return nil, err
 		}

@@ -16,6 +16,18 @@ type Query struct {
 	Fields    string
 }
 
+// Usual returns the queries that a running VM in a namespace leads to.
+func Usual(namespace string) []Query {
+	queries := []Query{activePods(namespace)}
+	for _, resource := range []schema.GroupResource{
+		kubevirt.VirtualMachines, kubevirt.VirtualMachineInstances, kubevirt.VirtualMachineInstancePresets,
+		kubevirt.DataVolumes, kubevirt.PersistentVolumeClaims, kubevirt.Secrets,
+	} {
+		queries = append(queries, Query{GroupResource: resource, Namespace: namespace})
+	}
+	return queries
+}
+
 // A Reader answers with what exists: in a live cluster, in files or in memory. An error means that it does not know;
 // nothing found is no error.
 type Reader interface {
