@@ -37,9 +37,14 @@ matrix: build ## A few stories on each release of Velero and KubeVirt, for the R
 	$(MAKE) readme
 
 .PHONY: bench
-bench: build ## What the plugin costs, beside Velero alone (N=200,800 ROUNDS=3 SPREAD=true PLUGIN=path)
+bench: build ## What the plugin costs, beside Velero alone (N=200,800 ROUNDS=3 SPREAD=1 PLUGIN=path OUTPUT=json; WRITE=1 for the README)
 	go run ./tests/bench -plugin $(or $(PLUGIN),$(BINARY)) $(if $(N),-n $(N)) $(if $(ROUNDS),-rounds $(ROUNDS)) $(if $(SPREAD),-spread) \
-		$(if $(OUTPUT),-o $(OUTPUT),-write bin/bench.json) -plot bin/bench.svg
+		$(if $(OUTPUT),-o $(OUTPUT)) $(if $(WRITE),-write tests/bench/results.json) -plot bin/bench.svg
+	$(if $(WRITE),$(MAKE) readme)
+
+.PHONY: smoke
+smoke: build ## A short bench that fails when the plugin costs far too much
+	go run ./tests/bench -plugin $(BINARY) -n 50 -phases backup -max-ratio 1.5 -max-requests 0.5
 
 .PHONY: mutants
 mutants: ## Take each rule, reference and lookup out in turn: a test must notice

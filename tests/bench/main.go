@@ -28,6 +28,7 @@ type settings struct {
 	plugin      string
 	sizes       []int
 	rounds      int
+	phases      []string
 	spread      bool
 	output      string
 	plot        string
@@ -40,6 +41,7 @@ func main() {
 	var s settings
 	flag.StringVar(&s.plugin, "plugin", "bin/velero-plugin-for-kubevirt", "the plugin to measure")
 	sizes := flag.String("n", "200,800,3200", "how many VMs, one run each")
+	phases := flag.String("phases", Backup+","+Restore, "what is measured")
 	flag.IntVar(&s.rounds, "rounds", 3, "how often each variant is measured")
 	flag.BoolVar(&s.spread, "spread", false, "put 20 VMs into each namespace, not all into one")
 	flag.StringVar(&s.output, "o", "table", "table or json")
@@ -50,6 +52,7 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	s.phases = strings.Split(*phases, ",")
 	err := s.parse(*sizes)
 	if err == nil {
 		err = s.run(ctx)
@@ -67,6 +70,11 @@ func (s *settings) parse(sizes string) error {
 			return fmt.Errorf("-n: want numbers of VMs, found %q", text)
 		}
 		s.sizes = append(s.sizes, n)
+	}
+	for _, phase := range s.phases {
+		if phase != Backup && (phase != Restore || s.phases[0] != Backup) {
+			return fmt.Errorf("-phases: want backup, or backup,restore, found %q", s.phases)
+		}
 	}
 	if s.rounds < 1 {
 		return errors.New("-rounds: want at least 1")
@@ -163,7 +171,7 @@ func (s *settings) measureSize(ctx context.Context, n int, dir string, results *
 	}
 	fmt.Fprintf(os.Stderr, "%d running VMs in %d namespaces, made in %.0f s\n", n, len(b.in), time.Since(started).Seconds())
 	variants := []variant{{Alone, ""}, {Floor, filepath.Join(dir, floor)}, {Measured, s.plugin}}
-	for _, phase := range []string{Backup, Restore} {
+	for _, phase := range s.phases {
 		for round := range s.rounds {
 			for i := range variants {
 				v := variants[(i+round)%len(variants)]

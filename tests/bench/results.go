@@ -37,6 +37,28 @@ type Row struct {
 	N       int                 `json:"n"`
 	Phase   string              `json:"phase"`
 	Samples map[string][]Sample `json:"samples"` // by variant
+	Summary Summary             `json:"summary"`
+}
+
+// A Summary is the medians of a row.
+type Summary struct {
+	Seconds       map[string]float64 `json:"seconds"` // by variant
+	ByAlone       float64            `json:"byAlone"`
+	ByFloor       float64            `json:"byNoop"`
+	PerVM         float64            `json:"msPerVM"`
+	PluginPerVM   float64            `json:"pluginCPUmsPerVM"`
+	RequestsPerVM float64            `json:"requestsPerVM"`
+	PeakMiB       float64            `json:"peakMiB"`
+}
+
+func (r Row) summary() Summary {
+	n := float64(r.N)
+	return Summary{
+		Seconds: map[string]float64{Alone: r.Median(Alone, seconds), Floor: r.Median(Floor, seconds), Measured: r.Median(Measured, seconds)},
+		ByAlone: r.Ratio(Alone), ByFloor: r.Ratio(Floor),
+		PerVM: 1000 * r.Median(Measured, seconds) / n, PluginPerVM: 1000 * r.Median(Measured, plugin) / n,
+		RequestsPerVM: r.Median(Measured, asked) / n, PeakMiB: r.Median(Measured, resident) / (1 << 20),
+	}
 }
 
 func newResults(ctx context.Context, s *settings) (*Results, error) {
@@ -113,13 +135,15 @@ func median(values []float64) float64 {
 }
 
 func seconds(s Sample) float64  { return s.Seconds }
-func cpu(s Sample) float64      { return s.CPU }
 func plugin(s Sample) float64   { return s.Plugin }
 func asked(s Sample) float64    { return float64(s.Requests) }
 func resident(s Sample) float64 { return float64(s.Bytes) }
 
 // output prints the results and writes the files that were asked for.
 func (r *Results) output(s *settings) error {
+	for i := range r.Rows {
+		r.Rows[i].Summary = r.Rows[i].summary()
+	}
 	data, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return err
@@ -146,13 +170,11 @@ func (r *Results) output(s *settings) error {
 func (r *Results) print() {
 	fmt.Printf("%s, %s\nbinary %.1f MB, start to handshake %.0f ms\n\n", r.Date, r.Machine, r.BinaryMB, r.Handshake)
 	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "phase\tVMs\talone s\tnoop s\tplugin s\tby alone\tby noop\tms per VM\tCPU by noop\tplugin CPU ms per VM\trequests per VM\tpeak MiB\t")
+	fmt.Fprintln(table, "phase\tVMs\talone s\tnoop s\tplugin s\tby alone\tby noop\tms per VM\tplugin CPU ms per VM\trequests per VM\tpeak MiB\t")
 	for _, row := range r.Rows {
-		n := float64(row.N)
-		fmt.Fprintf(table, "%s\t%d\t%.1f\t%.1f\t%.1f\t%.2f\t%.2f\t%.1f\t%.2f\t%.2f\t%.3f\t%.0f\t\n", row.Phase, row.N,
-			row.Median(Alone, seconds), row.Median(Floor, seconds), row.Median(Measured, seconds), row.Ratio(Alone), row.Ratio(Floor),
-			1000*row.Median(Measured, seconds)/n, row.Median(Measured, cpu)/row.Median(Floor, cpu), 1000*row.Median(Measured, plugin)/n,
-			row.Median(Measured, asked)/n, row.Median(Measured, resident)/(1<<20))
+		sum := row.Summary
+		fmt.Fprintf(table, "%s\t%d\t%.1f\t%.1f\t%.1f\t%.2f\t%.2f\t%.1f\t%.2f\t%.3f\t%.0f\t\n", row.Phase, row.N, sum.Seconds[Alone], sum.Seconds[Floor],
+			sum.Seconds[Measured], sum.ByAlone, sum.ByFloor, sum.PerVM, sum.PluginPerVM, sum.RequestsPerVM, sum.PeakMiB)
 	}
 	table.Flush()
 }

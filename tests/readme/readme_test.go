@@ -27,6 +27,7 @@ const path = "../../README.md"
 // tables are the generated parts. In the README each stands between <!-- name --> and <!-- end -->.
 var tables = map[string]func(t *testing.T) string{
 	"matrix":        matrixTable,
+	"bench":         benchTable,
 	"rules":         rulesTable,
 	"options":       optionsTable,
 	"reasons":       reasonsTable,
@@ -150,6 +151,40 @@ func matrixTable(t *testing.T) string {
 			fmt.Fprintf(&b, " %d of %d stories pass |", passed, len(results.Stories))
 		}
 		b.WriteString("\n")
+	}
+	return b.String()
+}
+
+// benchTable is what the last "make bench WRITE=1" measured.
+func benchTable(t *testing.T) string {
+	var results struct {
+		Date, Machine         string
+		BinaryMB, HandshakeMs float64
+		Rows                  []struct {
+			N       int
+			Phase   string
+			Samples map[string][]struct{}
+			Summary struct {
+				Seconds                                          map[string]float64
+				ByAlone, ByNoop, MsPerVM, RequestsPerVM, PeakMiB float64
+			}
+		}
+	}
+	data, err := os.ReadFile("../bench/results.json")
+	if err == nil {
+		err = json.Unmarshal(data, &results)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s, %s, medians of %d rounds; start to handshake %.0f ms, binary %.1f MB:\n\n",
+		results.Date, results.Machine, len(results.Rows[0].Samples["plugin"]), results.HandshakeMs, results.BinaryMB)
+	b.WriteString("| | VMs | Velero alone | with a plugin that does nothing | with this plugin | × alone | × nothing | API requests per VM | peak memory |\n|---|---|---|---|---|---|---|---|---|\n")
+	for _, row := range results.Rows {
+		s := row.Summary
+		fmt.Fprintf(&b, "| %s | %d | %.1f s | %.1f s | %.1f s | %.2f | %.2f | %.3f | %.0f MiB |\n",
+			row.Phase, row.N, s.Seconds["alone"], s.Seconds["noop"], s.Seconds["plugin"], s.ByAlone, s.ByNoop, s.RequestsPerVM, s.PeakMiB)
 	}
 	return b.String()
 }
