@@ -3,6 +3,9 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 BINARY  := bin/velero-plugin-for-kubevirt
 IMAGE   ?= velero-plugin-for-kubevirt:$(VERSION)
 
+# Generated code that is hardly run is not inlined: 2.4 MB less.
+SMALL := $(foreach package,k8s.io/api k8s.io/client-go github.com/google/gnostic-models kubevirt.io,-gcflags='$(package)/...=-l')
+
 # The tools and test components must be built the same way everywhere.
 export CGO_ENABLED := 0
 
@@ -12,7 +15,7 @@ help: ## List the targets
 
 .PHONY: build
 build: ## Build the plugin into bin/
-	go build -trimpath -tags grpcnotrace -ldflags "-s -w -X main.version=$(VERSION)" -o $(BINARY) .
+	go build -trimpath -tags grpcnotrace $(SMALL) -ldflags "-s -w -X main.version=$(VERSION)" -o $(BINARY) .
 
 .PHONY: demo
 demo: build ## Watch a VM being backed up, lost and restored (KUBECONFIG=… uses your own cluster)

@@ -28,7 +28,7 @@ var blockMembers = []schema.GroupResource{
 	kubevirt.DataVolumes,
 }
 
-// companions join the ItemBlock as well: Velero asks the API server for each additional item that is not in the block (Velero
+// companions of a VM or VMI join its ItemBlock as well: Velero asks the API server for each additional item that is not in the block (Velero
 // 1.18.1, pkg/backup/item_backupper.go, executeActions). They do not lead on: VMs that share one are not in one ItemBlock.
 var companions = []schema.GroupResource{kubevirt.Secrets, kubevirt.ConfigMaps, kubevirt.ServiceAccounts, kubevirt.ControllerRevisions}
 
@@ -83,10 +83,11 @@ func (b *ItemBlock) GetRelatedItems(u runtime.Unstructured, backup *velerov1.Bac
 	if err != nil {
 		return nil, item.failed("finding the ItemBlock of", err)
 	}
+	isMachine := item.GroupResource == kubevirt.VirtualMachines || item.GroupResource == kubevirt.VirtualMachineInstances
 	var members, related []kubevirt.ID
 	for _, neighbour := range neighbours {
 		member := slices.Contains(blockMembers, neighbour.GroupResource)
-		if neighbour.Absent || !member && !slices.Contains(companions, neighbour.GroupResource) {
+		if neighbour.Absent || !member && (!isMachine || !slices.Contains(companions, neighbour.GroupResource)) {
 			continue
 		}
 		related = append(related, neighbour.ID)
