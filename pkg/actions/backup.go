@@ -96,7 +96,7 @@ func (b *Backup) input(item item, backup *velerov1.Backup, neighbours []graph.Ne
 // would be the larger part of what a backup costs the API server.
 func (b *Backup) instance(vm item, neighbours []graph.Neighbour) (map[string]any, error) {
 	id := kubevirt.ID{GroupResource: kubevirt.VirtualMachineInstances, Namespace: vm.Namespace, Name: vm.Name}
-	if obj := b.witness.take(id); obj != nil {
+	if obj := b.witness.shown(id); obj != nil {
 		return obj, nil
 	}
 	if !slices.ContainsFunc(neighbours, func(n graph.Neighbour) bool { return n.ID == id }) {

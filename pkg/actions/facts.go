@@ -102,9 +102,11 @@ func (c *Consistency) claims(ctx context.Context, item item, instance kubevirt.I
 	if err != nil {
 		return nil, err
 	}
-	vmi, err := c.reader.Get(ctx, instance)
-	if err != nil {
-		return nil, err
+	vmi := c.witness.take(instance)
+	if vmi == nil {
+		if vmi, err = c.reader.Get(ctx, instance); err != nil {
+			return nil, err
+		}
 	}
 	if vmi != nil && item.ID != instance {
 		more, err := graph.Neighbours(ctx, instance.GroupResource, vmi, c.reader)

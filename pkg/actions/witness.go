@@ -94,11 +94,18 @@ func (w *Witness) enters(namespace string) bool {
 	return !entered
 }
 
-// meets notes an instance of a VM as Velero backs it up, until the VM asks for it.
+// meets notes an instance of a VM as Velero backs it up, until the last action of the VM takes it.
 func (w *Witness) meets(instance kubevirt.ID, obj map[string]any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.met[instance] = obj
+}
+
+// shown returns an instance that was met, nil when it was not.
+func (w *Witness) shown(instance kubevirt.ID) map[string]any {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.met[instance]
 }
 
 // take returns an instance that was met and forgets it: the process serves thousands of them; nil when it was not met.
