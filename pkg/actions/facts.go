@@ -69,8 +69,14 @@ func (c *Consistency) facts(ctx context.Context, item item, backup *velerov1.Bac
 	return facts
 }
 
+// askLimit is for how long the guest is waited for, which stays frozen meanwhile. It takes 0.1 s, but an exec has no end of its own where
+// a node or a launcher hangs.
+const askLimit = 10 * time.Second
+
 // isFrozen asks the guest whether it is frozen.
 func (c *Consistency) isFrozen(ctx context.Context, instance, launcher kubevirt.ID) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, askLimit)
+	defer cancel()
 	answer, err := c.reader.Exec(ctx, launcher, "compute", consistency.AskGuest(instance.Namespace, instance.Name))
 	if err != nil {
 		return false, err

@@ -1,0 +1,30 @@
+package actions
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"velero-plugin-for-kubevirt/pkg/kubevirt"
+)
+
+// A hanging one never answers.
+type hanging struct{ Reader }
+
+func (hanging) Exec(ctx context.Context, _ kubevirt.ID, _ string, _ []string) (string, error) {
+	<-ctx.Done()
+	return "", ctx.Err()
+}
+
+// TestAGuestIsNotKeptFrozenByALauncherThatHangs: its guest stays frozen for as long as the question takes.
+func TestAGuestIsNotKeptFrozenByALauncherThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		frozen, err := (&Consistency{reader: hanging{}}).isFrozen(t.Context(), kubevirt.ID{}, kubevirt.ID{})
+		if frozen || !errors.Is(err, context.DeadlineExceeded) || time.Since(begin) != askLimit {
+			t.Errorf("after %s: frozen %t, %v", time.Since(begin), frozen, err)
+		}
+	})
+}
