@@ -23,6 +23,8 @@ type Program struct {
 	LDFlags string // linker flags besides -s -w; releaseMark in them stands for the version
 	Pinned  bool   // go.mod has the version whatever release is asked for
 	Mod     string // the file used in place of go.mod, if any
+	Tags    string // build tags, if any
+	C       bool   // it has parts in C
 }
 
 // A builder builds programs once and keeps them in the user's cache.
@@ -42,7 +44,7 @@ func newBuilder(ctx context.Context, out io.Writer) (*builder, error) {
 	if _, err := os.Stat(source); err != nil {
 		return nil, fmt.Errorf("finding the component modules (run from within this project's module): %w", err)
 	}
-	cache, err := cacheDir()
+	cache, err := cacheDir(programCache)
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +112,7 @@ func (b *builder) buildOne(ctx context.Context, p Program, binary string, index,
 	if err := os.RemoveAll(partial); err != nil {
 		return err
 	}
-	if _, err := goCommand(ctx, filepath.Join(b.source, p.Module), buildArgs(p, partial)...); err != nil {
+	if _, err := goCommandC(ctx, p.C, filepath.Join(b.source, p.Module), buildArgs(p, partial)...); err != nil {
 		line.failed()
 		return errors.Join(err, os.RemoveAll(partial))
 	}
@@ -122,15 +124,26 @@ func buildArgs(p Program, output string) []string {
 	if p.Mod != "" {
 		args = slices.Insert(args, 1, "-modfile="+p.Mod)
 	}
+	if p.Tags != "" {
+		args = slices.Insert(args, 1, "-tags="+p.Tags)
+	}
 	return args
 }
 
 // goCommand runs the go command in a module's folder and returns its standard output. Settings of the caller's shell
 // that would change the result do not reach it.
 func goCommand(ctx context.Context, dir string, args ...string) ([]byte, error) {
+	return goCommandC(ctx, false, dir, args...)
+}
+
+// goCommandC does the same, with C for those few programs that have parts in it.
+func goCommandC(ctx context.Context, c bool, dir string, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-mod=readonly", "GOWORK=off")
+	if c {
+		cmd.Env = append(cmd.Env, "CGO_ENABLED=1")
+	}
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	// The compilers are the go command's children: cancelling ends the whole group.

@@ -16,22 +16,31 @@ import (
 	"time"
 )
 
-func cacheDir() (string, error) {
+// What is in the cache: programs, and what a Machine needs.
+const (
+	programCache = "bin"
+	imageCache   = "images"
+)
+
+// cacheDir returns a folder of the cache.
+func cacheDir(name string) (string, error) {
 	dir, err := os.UserCacheDir()
 	if err != nil {
 		return "", fmt.Errorf("finding the cache: %w", err)
 	}
-	return filepath.Join(dir, "velero-plugin-for-kubevirt", "bin"), nil
+	return filepath.Join(dir, "velero-plugin-for-kubevirt", name), nil
 }
 
-// CleanCache removes every built program.
+// CleanCache removes everything built.
 func CleanCache() error {
-	dir, err := cacheDir()
-	if err != nil {
-		return err
-	}
-	if err := os.RemoveAll(dir); err != nil {
-		return fmt.Errorf("removing the cache: %w", err)
+	for _, name := range []string{programCache, imageCache} {
+		dir, err := cacheDir(name)
+		if err != nil {
+			return err
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			return fmt.Errorf("removing the cache: %w", err)
+		}
 	}
 	return nil
 }
@@ -42,7 +51,7 @@ func cacheKey(ctx context.Context, module string, p Program) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	flags := append([]string{string(toolchain)}, buildArgs(Program{LDFlags: p.LDFlags, Mod: p.Mod}, "")...)
+	flags := append([]string{string(toolchain)}, buildArgs(Program{LDFlags: p.LDFlags, Mod: p.Mod, Tags: p.Tags}, "")...)
 	mod := p.Mod
 	if mod == "" {
 		mod = "go.mod"

@@ -88,7 +88,7 @@ func (a *authority) sign(name string, groups []string) (identity, error) {
 		SerialNumber: serial,
 		Subject:      pkix.Name{CommonName: name, Organization: groups},
 		DNSNames:     []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"},
-		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1), net.ParseIP(serviceIP)},
+		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1), net.ParseIP(serviceIP), net.ParseIP(MachineAddress)},
 		NotBefore:    a.cert.NotBefore,
 		NotAfter:     time.Now().AddDate(1, 0, 0),
 		KeyUsage:     x509.KeyUsageDigitalSignature,

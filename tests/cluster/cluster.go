@@ -32,6 +32,7 @@ var parts = []part{
 	definitions,
 	controllers,
 	node,
+	machine,
 	scheduler,
 	csi,
 	cdi,
@@ -72,6 +73,8 @@ type Options struct {
 	Storage string
 	// Without leaves parts out: KubeVirt and CDI are those that can be.
 	Without []string
+	// Machine makes the one node a real one, in place of those that are played.
+	Machine *Machine
 	// Releases chooses versions of components, by the folder of their module, such as velero: v1.17.2. See Releases.
 	Releases map[string]string
 	// APIServer are further arguments of the API server.
@@ -86,13 +89,24 @@ const (
 )
 
 // has says whether the cluster has a part.
-func (o Options) has(name string) bool { return !slices.Contains(o.Without, name) }
+func (o Options) has(name string) bool {
+	switch name {
+	case playedNodes:
+		return o.Machine == nil
+	case realNode:
+		return o.Machine != nil
+	}
+	return !slices.Contains(o.Without, name)
+}
 
 func (o Options) check() error {
 	for _, name := range o.Without {
 		if name != KubeVirt && name != CDI {
 			return fmt.Errorf("a cluster cannot do without %q", name)
 		}
+	}
+	if o.Machine != nil && (len(o.Releases) > 0 || len(o.Without) > 0) {
+		return errors.New("a cluster with a machine has all parts, each of its default release")
 	}
 	return o.checkReleases()
 }
@@ -167,7 +181,7 @@ func (c *Cluster) startParts(ctx context.Context) error {
 }
 
 // folders are the places a cluster writes to. They are emptied before it starts.
-var folders = []string{"logs", "pki", "etcd", "s3", "plugins", "csi", "cdi", "kubevirt"}
+var folders = []string{"logs", "pki", "etcd", "s3", "plugins", "csi", "cdi", "kubevirt", "machine"}
 
 // marker is the file that says a folder belongs to a cluster. A running cluster holds a lock on it.
 const marker = ".test-cluster"

@@ -122,6 +122,7 @@ func startAPIServer(ctx context.Context, c *Cluster, port int, etcd string, admi
 			"--etcd-servers=" + etcd, "--etcd-cafile=" + c.authority.bundle(), "--etcd-certfile=" + server.cert, "--etcd-keyfile=" + server.key,
 			"--tls-cert-file=" + server.cert, "--tls-private-key-file=" + server.key, "--client-ca-file=" + c.authority.bundle(),
 			"--kubelet-client-certificate=" + server.cert, "--kubelet-client-key=" + server.key, "--kubelet-certificate-authority=" + c.authority.bundle(),
+			"--kubelet-preferred-address-types=InternalIP", // the nodes' names do not resolve
 			"--service-account-key-file=" + serviceAccountKey, "--service-account-signing-key-file=" + serviceAccountKey,
 			"--service-account-issuer=https://kubernetes.default.svc",
 			"--service-cluster-ip-range=10.0.0.0/24",
@@ -142,7 +143,7 @@ func startControllerManager(ctx context.Context, c *Cluster) error {
 		"--use-service-account-credentials=true",
 		"--root-ca-file="+c.authority.bundle(), "--service-account-private-key-file="+c.path("pki", "service-accounts.key"),
 		// Velero warns at every restore of a namespace that this controller was quicker with the ConfigMap kube-root-ca.crt;
-		// nothing here mounts it.
+		// hardly any pod here mounts it, see PublishRootCA.
 		"--controllers=*,-root-ca-certificate-publisher-controller",
 		// A claim is looked at again only then if the binder lost a race for changing it, as it does against CDI: by default
 		// after 15 s.

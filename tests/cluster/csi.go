@@ -46,7 +46,8 @@ func startCSI(ctx context.Context, c *Cluster) error {
 	if _, err := c.supervisor.start(ctx, command{
 		name:   "csidriver",
 		binary: c.binaries["csidriver"],
-		args:   []string{"--endpoint", socket, "--root", c.storage("csi"), "--faults", c.csiFaults(), "--driver-name", CSIDriver, "--node-id", NodeName},
+		args: append([]string{"--endpoint", socket, "--root", c.storage("csi"), "--faults", c.csiFaults(), "--driver-name", CSIDriver, "--node-id", NodeName},
+			c.driverArgs()...),
 		ready: func(ctx context.Context) error {
 			connection, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
 			if err != nil {
@@ -73,7 +74,7 @@ func startCSI(ctx context.Context, c *Cluster) error {
 			return err
 		}
 	}
-	return nil
+	return c.awaitDriver(ctx)
 }
 
 func csiObjects() []map[string]any {
@@ -96,7 +97,8 @@ func csiObjects() []map[string]any {
 	standard["metadata"].(map[string]any)["annotations"] = map[string]any{"storageclass.kubernetes.io/is-default-class": "true"}
 	return []map[string]any{
 		class("storage.k8s.io/v1", "CSIDriver", CSIDriver, map[string]any{
-			"spec": map[string]any{"attachRequired": false, "podInfoOnMount": false},
+			// File: a kubelet lets the user of virt-launcher write to the disks.
+			"spec": map[string]any{"attachRequired": false, "podInfoOnMount": false, "fsGroupPolicy": "File"},
 		}),
 		standard,
 		class("storage.k8s.io/v1", "StorageClass", StorageClassOnDemand, map[string]any{

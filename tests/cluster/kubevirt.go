@@ -49,13 +49,16 @@ type kubeVirtSite struct {
 
 func startKubeVirt(ctx context.Context, c *Cluster) error {
 	k := &kubeVirtSite{cluster: c, kubeconfigs: map[string]string{}, manifest: c.path("kubevirt"), certificates: c.path("kubevirt", "certs")}
-	for _, port := range []*int{&k.api, &k.handler, &k.metrics} {
-		var err error
+	var err error
+	for _, port := range []*int{&k.api, &k.metrics} {
 		if *port, err = c.port(); err != nil {
 			return err
 		}
 	}
-	_, err := runProgram(ctx, c.binaries[kubeVirtManifests.Name], c.supervisor.environment(),
+	if k.handler, err = c.handlerPort(); err != nil {
+		return err
+	}
+	_, err = runProgram(ctx, c.binaries[kubeVirtManifests.Name], c.supervisor.environment(),
 		"--out", k.manifest, "--virt-api-port", strconv.Itoa(k.api), "--vm-state-storage-class", StorageClass)
 	if err != nil {
 		return err
@@ -83,6 +86,11 @@ func (k *kubeVirtSite) install(ctx context.Context) error {
 	// The first file has the namespace.
 	if err := k.apply(ctx, "10-rbac.yaml"); err != nil {
 		return err
+	}
+	if k.cluster.options.Machine != nil {
+		if err := k.cluster.PublishRootCA(ctx, kubeVirtNamespace); err != nil {
+			return err
+		}
 	}
 	if err := k.apply(ctx, "15-policies.yaml", "20-certificates.yaml", "30-services.yaml", "kubevirt.yaml", "90-virt-handler.yaml"); err != nil {
 		return err
@@ -124,6 +132,11 @@ func (k *kubeVirtSite) apply(ctx context.Context, files ...string) error {
 			return err
 		}
 		for _, obj := range objects {
+			if obj.GetKind() == "DaemonSet" && k.cluster.options.Machine != nil {
+				if err := k.onMachine(obj); err != nil {
+					return err
+				}
+			}
 			create := func() error {
 				_, err := k.cluster.clients.create(groupCtx, obj)
 				return err
@@ -155,7 +168,11 @@ func (c *Cluster) tokenKubeconfig(ctx context.Context, account string) (string, 
 
 func (k *kubeVirtSite) startProcesses(ctx context.Context) error {
 	group, groupCtx := errgroup.WithContext(ctx)
-	for _, command := range []command{k.controllerCommand(), k.apiCommand(), k.handlerCommand()} {
+	commands := []command{k.controllerCommand(), k.apiCommand()}
+	if k.cluster.options.Machine == nil {
+		commands = append(commands, k.handlerCommand())
+	}
+	for _, command := range commands {
 		group.Go(func() error {
 			_, err := k.cluster.supervisor.start(groupCtx, command)
 			return err
@@ -233,9 +250,9 @@ func (k *kubeVirtSite) awaitWork(ctx context.Context) error {
 	}
 	ready := func(live *unstructured.Unstructured) bool {
 		number, _, _ := unstructured.NestedInt64(live.Object, "status", "numberReady")
-		return number == 2
+		return number == k.cluster.nodes()
 	}
-	if err := clients.await(ctx, object("apps/v1", "DaemonSet", kubeVirtNamespace, "virt-handler"), "on both nodes", 30*time.Second, ready); err != nil {
+	if err := clients.await(ctx, object("apps/v1", "DaemonSet", kubeVirtNamespace, "virt-handler"), "on every node", 5*time.Minute, ready); err != nil {
 		return err
 	}
 	return poll(ctx, "virt-api to default VMs", k.defaultsVMs)

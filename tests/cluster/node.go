@@ -16,12 +16,13 @@ import (
 // node is two nodes that kwok plays: pods bound to them become ready at once and run nothing. Commands sent into them
 // come to this program.
 var node = part{
-	name:     "nodes",
+	name:     playedNodes,
 	programs: []Program{{Name: "kwok", Module: "kwok", Package: "sigs.k8s.io/kwok/cmd/kwok"}},
 	start:    startNode,
 }
 
 const (
+	playedNodes = "nodes"
 	// NodeName names the first node.
 	NodeName = "node01"
 	// SecondNodeName names the other node.

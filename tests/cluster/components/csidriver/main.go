@@ -26,6 +26,8 @@ func main() {
 	flag.StringVar(&o.faults, "faults", "", "JSON file that says how to misbehave; it need not exist")
 	flag.StringVar(&o.name, "driver-name", "files.csi.test", "the name the driver goes by")
 	flag.StringVar(&o.node, "node-id", "node01", "the node this is")
+	flag.BoolVar(&o.mount, "mount", false, "mount published volumes, for which root is needed; otherwise they are symbolic links")
+	flag.StringVar(&o.register, "register", "", "path of the unix socket, in the kubelet's folder plugins_registry, on which a kubelet learns of the driver")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, o)
@@ -39,6 +41,8 @@ func main() {
 type options struct {
 	endpoint, root, faults string
 	name, node             string
+	mount                  bool
+	register               string
 }
 
 // run serves until the context ends.
@@ -62,13 +66,20 @@ func run(ctx context.Context, o options) error {
 		return fmt.Errorf("serving: %w", err)
 	}
 	faults := faultFile(o.faults)
-	driver := &driver{name: o.name, node: o.node, store: store, faults: faults}
+	driver := &driver{name: o.name, node: o.node, mount: o.mount, store: store, faults: faults}
 	server := grpc.NewServer(grpc.ChainUnaryInterceptor(logCalls, faults.intercept))
 	csi.RegisterIdentityServer(server, driver)
 	csi.RegisterControllerServer(server, driver)
 	csi.RegisterGroupControllerServer(server, driver)
 	csi.RegisterNodeServer(server, driver)
 	defer context.AfterFunc(ctx, server.Stop)()
+	if o.register != "" {
+		stop, err := register(o)
+		if err != nil {
+			return fmt.Errorf("registering with the kubelet: %w", err)
+		}
+		defer stop()
+	}
 	if err := server.Serve(listener); err != nil {
 		return fmt.Errorf("serving: %w", err)
 	}
@@ -83,6 +94,7 @@ type driver struct {
 	csi.UnimplementedNodeServer
 
 	name, node string
+	mount      bool // whether volumes are mounted
 	store      *store
 	faults     faultFile
 }

@@ -22,8 +22,8 @@ func (d *driver) NodeGetCapabilities(context.Context, *csi.NodeGetCapabilitiesRe
 	return &csi.NodeGetCapabilitiesResponse{}, nil
 }
 
-// NodePublishVolume makes the target a symbolic link: to the volume's folder, or to the disk itself for a block volume. To
-// mount would need privileges.
+// NodePublishVolume shows the volume's folder, or the disk itself for a block volume, at the target: as a symbolic link, or
+// mounted if the driver may mount.
 func (d *driver) NodePublishVolume(_ context.Context, r *csi.NodePublishVolumeRequest) (*csi.NodePublishVolumeResponse, error) {
 	if r.GetVolumeId() == "" || r.GetTargetPath() == "" || r.GetVolumeCapability() == nil {
 		return nil, status.Error(codes.InvalidArgument, "the volume's id, the target path and a capability are needed")
@@ -34,6 +34,12 @@ func (d *driver) NodePublishVolume(_ context.Context, r *csi.NodePublishVolumeRe
 	source := d.store.disk(volumes, r.GetVolumeId())
 	if r.GetVolumeCapability().GetBlock() == nil {
 		source = filepath.Dir(source)
+	}
+	if d.mount {
+		if err := mount(source, r.GetTargetPath(), r.GetVolumeCapability().GetBlock() != nil); err != nil {
+			return nil, internal(err)
+		}
+		return &csi.NodePublishVolumeResponse{}, nil
 	}
 	if current, err := os.Readlink(r.GetTargetPath()); err == nil && current == source {
 		return &csi.NodePublishVolumeResponse{}, nil
@@ -50,10 +56,15 @@ func (d *driver) NodePublishVolume(_ context.Context, r *csi.NodePublishVolumeRe
 	return &csi.NodePublishVolumeResponse{}, nil
 }
 
-// NodeUnpublishVolume removes the link.
+// NodeUnpublishVolume removes the link or mount.
 func (d *driver) NodeUnpublishVolume(_ context.Context, r *csi.NodeUnpublishVolumeRequest) (*csi.NodeUnpublishVolumeResponse, error) {
 	if r.GetVolumeId() == "" || r.GetTargetPath() == "" {
 		return nil, status.Error(codes.InvalidArgument, "the volume's id and the target path are needed")
+	}
+	if d.mount {
+		if err := unmount(r.GetTargetPath()); err != nil {
+			return nil, internal(err)
+		}
 	}
 	if err := removeTarget(r.GetTargetPath()); err != nil {
 		return nil, internal(err)
