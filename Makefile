@@ -11,7 +11,7 @@ export CGO_ENABLED := 0
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## Build the plugin into bin/
@@ -20,6 +20,10 @@ build: ## Build the plugin into bin/
 .PHONY: demo
 demo: build ## Watch a VM being backed up, lost and restored (KUBECONFIG=… uses your own cluster)
 	go run ./tests/demo -plugin $(BINARY)
+
+.PHONY: demo-guest
+demo-guest: build ## The same with a guest that really boots and writes (root, Debian or Ubuntu)
+	go run ./tests/guest/demo -plugin $(BINARY)
 
 .PHONY: cluster
 cluster: build ## Bring up the test cluster, print its KUBECONFIG, stop it on Ctrl-C
@@ -33,6 +37,10 @@ test: ## Unit and scenario tests, the built binary over Velero's gRPC, csi-sanit
 .PHONY: e2e
 e2e: build ## The stories on real components (KUBECONFIG=… uses your own cluster)
 	go test -tags e2e -timeout 60m -parallel 4 -v $(if $(KUBECONFIG),,./tests/cluster/...) ./tests/e2e/...
+
+.PHONY: e2e-guest
+e2e-guest: build ## Stories with real guests on a real node, without KVM (root, Debian or Ubuntu; STORY=TestName for one)
+	go test -tags guest -timeout 180m -v $(if $(STORY),-run '$(STORY)') ./tests/guest
 
 .PHONY: matrix
 matrix: build ## A few stories on each release of Velero and KubeVirt, for the README's table
@@ -56,7 +64,7 @@ mutants: ## Take each rule, reference and lookup out in turn: a test must notice
 .PHONY: lint
 lint: ## Static checks
 	go -C tests/lint build -trimpath -o $(CURDIR)/bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
-	bin/golangci-lint run --build-tags e2e ./...
+	bin/golangci-lint run --build-tags e2e,guest ./...
 
 .PHONY: readme
 readme: ## Write the README's generated tables

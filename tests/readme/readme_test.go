@@ -18,6 +18,7 @@ import (
 	"velero-plugin-for-kubevirt/pkg/options"
 	"velero-plugin-for-kubevirt/pkg/rules"
 	"velero-plugin-for-kubevirt/tests/cluster"
+	"velero-plugin-for-kubevirt/tests/guest"
 )
 
 var write = flag.Bool("write", false, "write the tables into the README instead of checking them")
@@ -27,6 +28,7 @@ const path = "../../README.md"
 // tables are the generated parts. In the README each stands between <!-- name --> and <!-- end -->.
 var tables = map[string]func(t *testing.T) string{
 	"matrix":        matrixTable,
+	"truth":         truthTable,
 	"bench":         benchTable,
 	"rules":         rulesTable,
 	"options":       optionsTable,
@@ -155,6 +157,19 @@ func matrixTable(t *testing.T) string {
 	return b.String()
 }
 
+// truthTable compares verdicts with what was in the snapshots, as tests/guest found it when it was last asked for many backups.
+func truthTable(t *testing.T) string {
+	var results guest.Results
+	data, err := os.ReadFile("../guest/" + guest.ResultsFile)
+	if err == nil {
+		err = json.Unmarshal(data, &results)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return results.Table()
+}
+
 // benchTable is what the last "make bench WRITE=1" measured.
 func benchTable(t *testing.T) string {
 	var results struct {
@@ -197,6 +212,8 @@ func compatibilityTable(t *testing.T) string {
 		{"Velero server", "github.com/vmware-tanzu/velero", "../cluster/components/velero/go.mod"},
 		{"Kubernetes API server", "k8s.io/kubernetes", "../cluster/components/kubernetes/go.mod"},
 		{"KubeVirt: virt-api, virt-controller, virt-freezer", "kubevirt.io/kubevirt", "../cluster/components/kubevirt/go.mod"},
+		{"kubelet (with real guests)", "k8s.io/kubernetes", "../cluster/components/kubelet/go.mod"},
+		{"KubeVirt: virt-handler, virt-launcher (with real guests)", "kubevirt.io/kubevirt", "../cluster/components/kubevirt-node/go.mod"},
 		{"KubeVirt API types", "kubevirt.io/api", "../../go.mod"},
 		{"CDI: cdi-apiserver, cdi-controller", "kubevirt.io/containerized-data-importer", "../cluster/components/cdi/go.mod"},
 		{"CSI snapshotter", "github.com/kubernetes-csi/external-snapshotter/v8", "../cluster/components/snapshotter/go.mod"},

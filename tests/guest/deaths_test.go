@@ -1,0 +1,145 @@
+//go:build guest && linux
+
+package guest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"velero-plugin-for-kubevirt/pkg/consistency"
+	"velero-plugin-for-kubevirt/tests/cluster"
+	"velero-plugin-for-kubevirt/tests/story"
+)
+
+// TestVeleroDiesInTheWindow kills Velero while the guest is frozen. Nobody is left to thaw it: it does so itself, when virt-freezer's
+// time of 5 minutes is over.
+func TestVeleroDiesInTheWindow(t *testing.T) {
+	vm := VM{"veleroless", "web"}
+	boots(t, vm)
+	frozen := beginFrozen(t, vm)
+	if err := world.Cluster.KillVelero(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if still, err := world.IsFrozen(t.Context(), vm); err != nil || !still {
+		t.Errorf("the guest thawed with Velero's end: %v", err)
+	}
+	if err := world.AwaitFrozen(t.Context(), vm, false, patience); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("the guest thawed %.0f s after it was seen frozen", time.Since(frozen).Seconds())
+	if err := world.AwaitWrites(t.Context(), vm, 20, patience); err != nil {
+		t.Fatal(err)
+	}
+	if phase := ended(t); phase != velerov1.BackupPhaseFailed {
+		t.Errorf("the backup is %s", phase)
+	}
+	// The next one is as good as any.
+	report, err := world.Backup(t.Context(), name(t)+"-again", "--include-namespaces", vm.Namespace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	truth := truthOf(t, vm, report)
+	if level, reason, _ := verdict(report, vm); level != string(consistency.Filesystem) || !truth.Consistent() {
+		t.Errorf("the verdict on the next backup is %q, %q, and its snapshots hold %+v", level, reason, truth)
+	}
+}
+
+// TestTheLauncherDiesInTheWindow kills QEMU while its guest is frozen.
+func TestTheLauncherDiesInTheWindow(t *testing.T) {
+	vm := VM{"powerless", "web"}
+	boots(t, vm)
+	beginFrozen(t, vm)
+	if err := killMachine(vm); err != nil {
+		t.Fatal(err)
+	}
+	if phase := ended(t); phase != velerov1.BackupPhasePartiallyFailed && phase != velerov1.BackupPhaseCompleted {
+		t.Errorf("the backup is %s", phase)
+	}
+	report, err := world.BackupReport(t.Context(), name(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	level, reason, _ := verdict(report, vm)
+	if level != string(consistency.Crash) {
+		t.Errorf("the verdict is %q, %q, on a guest that nobody could ask any more", level, reason)
+	}
+	t.Logf("%s; %s %s; snapshots %+v", report.Phase, level, reason, truthOf(t, vm, report))
+	runs(t, vm) // KubeVirt starts it again
+}
+
+// beginFrozen starts a backup whose snapshots take long, and returns when its guest is frozen. The next ones are quick again.
+func beginFrozen(t *testing.T, vm VM) time.Time {
+	t.Helper()
+	if err := world.Cluster.FailCSI(cluster.CSIFaults{SnapshotDelay: 15 * time.Second}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := world.Cluster.FailCSI(cluster.CSIFaults{}); err != nil {
+			t.Error(err)
+		}
+	})
+	if _, err := world.Velero(t.Context(), "backup", "create", name(t), "--include-namespaces", vm.Namespace); err != nil {
+		t.Fatal(err)
+	}
+	if err := world.AwaitFrozen(t.Context(), vm, true, patience); err != nil {
+		t.Fatal(err)
+	}
+	return time.Now()
+}
+
+// ended waits for the end of the test's backup and returns its phase.
+func ended(t *testing.T) velerov1.BackupPhase {
+	t.Helper()
+	var backup velerov1.Backup
+	if err := await(t.Context(), patience, "the backup to end", func() (bool, error) {
+		err := world.Get(t.Context(), client.ObjectKey{Namespace: cluster.VeleroNamespace, Name: name(t)}, &backup)
+		return backup.Status.CompletionTimestamp != nil, err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return backup.Status.Phase
+}
+
+// truthOf looks at the snapshots in a backup.
+func truthOf(t *testing.T, vm VM, report *story.BackupReport) Truth {
+	t.Helper()
+	snapshots, err := world.Snapshots(report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	truth, err := Inspect(context.WithoutCancel(t.Context()), snapshots[vm.Name+"-root"], snapshots[vm.Name+"-data"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return truth
+}
+
+// killMachine kills the QEMU of a VM.
+func killMachine(vm VM) error {
+	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil || !bytes.Contains(content, fmt.Appendf(nil, "guest=%s_%s,", vm.Namespace, vm.Name)) {
+			continue // another, or it has just ended
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+		if err != nil {
+			return err
+		}
+		return syscall.Kill(pid, syscall.SIGKILL)
+	}
+	return fmt.Errorf("no QEMU runs %s/%s", vm.Namespace, vm.Name)
+}

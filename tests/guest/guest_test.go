@@ -1,0 +1,152 @@
+//go:build guest && linux
+
+package guest
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"velero-plugin-for-kubevirt/tests/story"
+)
+
+var world *World
+
+func TestMain(m *testing.M) {
+	ctx := Enter()
+	var err error
+	if world, err = Start(ctx, "../../bin/velero-plugin-for-kubevirt", os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, "guest:", err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	if err := world.Cluster.Stop(); err != nil {
+		fmt.Fprintln(os.Stderr, "guest:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// patience is for what a busy machine without hardware virtualisation needs a while for: to boot a guest, above all.
+const patience = 10 * time.Minute
+
+// boots makes a VM in a namespace of its own, which goes with the test, and waits until its guest writes.
+func boots(t *testing.T, vm VM) {
+	t.Helper()
+	t.Cleanup(func() {
+		if err := world.LoseNamespace(context.WithoutCancel(t.Context()), vm.Namespace); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := world.Make(t.Context(), vm); err != nil {
+		t.Fatal(err)
+	}
+	runs(t, vm)
+}
+
+// runs waits until the agent of a VM is connected and its guest writes.
+func runs(t *testing.T, vm VM) {
+	t.Helper()
+	begin := time.Now()
+	if err := world.AwaitAgent(t.Context(), vm, patience); err != nil {
+		t.Fatal(err)
+	}
+	agent := time.Since(begin)
+	if err := world.AwaitWrites(t.Context(), vm, 20, patience); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("agent connected after %.1f s, 20 numbers written after %.1f s", agent.Seconds(), time.Since(begin).Seconds())
+}
+
+func name(t *testing.T) string { return strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-")) }
+
+// backup backs up and returns the report with the truth about the disks of a VM.
+func backup(t *testing.T, vm VM, args ...string) (*story.BackupReport, Truth) {
+	t.Helper()
+	report, err := world.Backup(t.Context(), name(t), args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return report, truthOf(t, vm, report)
+}
+
+// verdict returns what a backup says of a VM, and how long it says that the guest had to stay frozen.
+func verdict(report *story.BackupReport, vm VM) (level, reason, window string) {
+	for _, item := range report.Items {
+		if item.GetKind() == "VirtualMachine" && item.GetNamespace() == vm.Namespace && item.GetName() == vm.Name {
+			a := item.GetAnnotations()
+			return a["velero.kubevirt.io/consistency"], a["velero.kubevirt.io/consistency-reason"], a["velero.kubevirt.io/freeze-window"]
+		}
+	}
+	return "", "", ""
+}
+
+func wentWell(t *testing.T, report story.Report) {
+	t.Helper()
+	if report.Phase != "Completed" || report.Errors+report.Warnings > 0 {
+		t.Errorf("%s: %s, %d errors, %d warnings:\n%s", report.Name, report.Phase, report.Errors, report.Warnings, strings.Join(report.Trouble(), "\n"))
+	}
+}
+
+// TestAVMSurvives is the story of this project: a guest that writes to two disks is backed up, lost with its namespace and restored, and
+// has all that it had been told to be stored.
+func TestAVMSurvives(t *testing.T) {
+	for how, selection := range map[string][]string{
+		"ByNamespace": {"--include-namespaces", "shop"},
+		"ByLabel":     {"--selector", "app=web"},
+	} {
+		t.Run(how, func(t *testing.T) {
+			vm := VM{"shop", "web"}
+			boots(t, vm)
+			begin := time.Now()
+			report, truth := backup(t, vm, selection...)
+			wentWell(t, report.Report)
+			level, reason, window := verdict(report, vm)
+			if level != "filesystem" {
+				t.Errorf("the verdict is %q, %q", level, reason)
+			}
+			if report.HooksAttempted != 2 || report.HooksFailed != 0 {
+				t.Errorf("%d hooks were attempted, %d failed", report.HooksAttempted, report.HooksFailed)
+			}
+			if !truth.Consistent() {
+				t.Errorf("the snapshots hold %+v", truth)
+			}
+			lost(t, vm, truth, begin)
+			t.Logf("backup took %.1f s, window %s, snapshots %+v", report.Took.Seconds(), window, truth)
+
+			if err := world.LoseNamespace(t.Context(), vm.Namespace); err != nil {
+				t.Fatal(err)
+			}
+			restore, err := world.Restore(t.Context(), name(t), report.Name, "--include-namespaces", vm.Namespace)
+			if err != nil {
+				t.Fatal(err)
+			}
+			wentWell(t, *restore)
+			runs(t, vm)
+			lines, err := world.Console(t.Context(), vm)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if found, ok := Found(lines); !ok || found != truth {
+				t.Errorf("the restored guest found %+v, the snapshots hold %+v", found, truth)
+			}
+		})
+	}
+}
+
+// lost checks that what the console had said to be on the disks before a moment is in the snapshots that were taken after it, and says
+// how long the guest did not write.
+func lost(t *testing.T, vm VM, truth Truth, before time.Time) {
+	t.Helper()
+	lines, err := world.Console(t.Context(), vm)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if last := LastBefore(lines, before); last == 0 || truth.Database < last {
+		t.Errorf("before the backup the guest had written %d numbers, in the snapshots are %d", last, truth.Database)
+	}
+	t.Logf("the guest did not write for %s", Pause(lines, truth.Database))
+}

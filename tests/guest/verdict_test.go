@@ -1,0 +1,129 @@
+//go:build guest && linux
+
+package guest
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"time"
+
+	plugin "velero-plugin-for-kubevirt/pkg/cluster"
+	"velero-plugin-for-kubevirt/pkg/consistency"
+	"velero-plugin-for-kubevirt/pkg/kubevirt"
+)
+
+// TestTheGuestSaysWhetherItIsFrozen asks as the plugin does after the last snapshot, and measures for how much longer the guest stays
+// frozen because of that.
+func TestTheGuestSaysWhetherItIsFrozen(t *testing.T) {
+	vm := VM{"asked", "web"}
+	boots(t, vm)
+	live, err := plugin.NewLive(world.Cluster.RESTConfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pod, err := world.launcher(t.Context(), vm)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := kubevirt.ID{GroupResource: kubevirt.Pods, Namespace: pod.Namespace, Name: pod.Name}
+	for _, state := range []struct {
+		request string
+		frozen  bool
+	}{{"", false}, {"freeze", true}, {"unfreeze", false}} {
+		if state.request != "" {
+			if err := world.Subresource(t.Context(), vm, state.request); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var took []time.Duration
+		for range 10 {
+			begin := time.Now()
+			answer, err := live.Exec(t.Context(), id, "compute", consistency.AskGuest(vm.Namespace, vm.Name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			took = append(took, time.Since(begin).Round(time.Millisecond))
+			if frozen, err := consistency.SaysFrozen(answer); err != nil || frozen != state.frozen {
+				t.Errorf("after %q the guest says %q", state.request, answer)
+			}
+		}
+		slices.Sort(took)
+		t.Logf("after %q: asking took %s, at most %s", state.request, took[len(took)/2], took[len(took)-1])
+	}
+}
+
+// TestAVerdictTellsWhatWasSeen brings one guest into each state in which it is not frozen, and backs it up in that.
+func TestAVerdictTellsWhatWasSeen(t *testing.T) {
+	vm := VM{"verdicts", "web"}
+	boots(t, vm)
+	t.Run("FreezeIsBlocked", func(t *testing.T) {
+		blocked := "kill $(pidof qemu-ga); sleep 1; exec qemu-ga --statedir /run --method virtio-serial --path /dev/" +
+			"$(basename $(dirname $(grep -l guest_agent /sys/class/virtio-ports/*/name)))" +
+			" --block-rpcs=guest-fsfreeze-freeze,guest-fsfreeze-freeze-list,guest-fsfreeze-thaw,guest-fsfreeze-status"
+		if err := world.InGuest(t.Context(), vm, blocked); err != nil {
+			t.Fatal(err)
+		}
+		// The launcher asks for the list of commands anew when the agent connects.
+		if err := world.AwaitAgent(t.Context(), vm, patience); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(15 * time.Second)
+		crashes(t, vm, consistency.FreezeUnsupported, consistency.HookFailed, consistency.NoGuestAgent)
+	})
+	t.Run("AgentIsStopped", func(t *testing.T) {
+		if err := world.InGuest(t.Context(), vm, "kill $(pidof qemu-ga)"); err != nil {
+			t.Fatal(err)
+		}
+		if err := world.AwaitNoAgent(t.Context(), vm, patience); err != nil {
+			t.Fatal(err)
+		}
+		crashes(t, vm, consistency.NoGuestAgent)
+	})
+	t.Run("Paused", func(t *testing.T) {
+		if err := world.Subresource(t.Context(), vm, "pause"); err != nil {
+			t.Fatal(err)
+		}
+		crashes(t, vm, consistency.Paused)
+		if err := world.Subresource(t.Context(), vm, "unpause"); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// TestAStoppedVMIsClean stops a guest, whose agent shuts it down: its disks are as good as frozen ones.
+func TestAStoppedVMIsClean(t *testing.T) {
+	vm := VM{"stopped", "web"}
+	boots(t, vm)
+	if err := world.Stop(t.Context(), vm, patience); err != nil {
+		t.Fatal(err)
+	}
+	report, truth := backup(t, vm, "--include-namespaces", vm.Namespace)
+	wentWell(t, report.Report)
+	if level, reason, _ := verdict(report, vm); level != string(consistency.Offline) || !truth.Consistent() {
+		t.Errorf("the verdict is %q, %q, and the snapshots hold %+v", level, reason, truth)
+	}
+}
+
+// crashes backs up a guest that is not frozen: the backup says so and why, and what had been written before is in it.
+func crashes(t *testing.T, vm VM, reasons ...consistency.Reason) {
+	t.Helper()
+	lines, err := world.Console(context.WithoutCancel(t.Context()), vm)
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, truth := backup(t, vm, "--include-namespaces", vm.Namespace)
+	level, reason, _ := verdict(report, vm)
+	if level != string(consistency.Crash) || !slices.Contains(reasons, consistency.Reason(reason)) {
+		t.Errorf("the verdict is %q, %q, want one of %q", level, reason, reasons)
+	}
+	if !truth.RootRecovery || !truth.DataRecovery {
+		t.Errorf("a file system was frozen: %+v", truth)
+	}
+	// That is what a journal and a database are for: each survives, though not together.
+	if last := LastBefore(lines, time.Now()); !truth.Whole() || truth.Database < last || truth.Journal < last {
+		t.Errorf("%d numbers had been written, the snapshots hold %+v", last, truth)
+	}
+	t.Logf("%s, hooks: %d attempted, %d failed; %s %s; snapshots %+v, together: %t", report.Phase, report.HooksAttempted, report.HooksFailed,
+		level, reason, truth, truth.Together())
+}
