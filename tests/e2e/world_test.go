@@ -57,10 +57,9 @@ func newWorlds(n int, options cluster.Options) *worlds {
 	return w
 }
 
-// enter gives a story a world until it ends. The story runs in parallel with others from here on.
+// enter gives a story a world until it ends.
 func (w *worlds) enter(t *testing.T) *world {
 	t.Helper()
-	t.Parallel()
 	b := <-w.idle
 	t.Cleanup(func() { w.idle <- b })
 	if b.world == nil && b.err == nil {
@@ -75,14 +74,16 @@ func (w *worlds) enter(t *testing.T) *world {
 	return b.world
 }
 
-// living returns a world in which all controllers run: what is made there lives.
+// living returns a world in which all controllers run: what is made there lives. The story is told in parallel with others from here on.
 func living(t *testing.T) *world {
 	t.Helper()
 	skipIfForeign(t, "needs our own cluster, whose guests, disks, imports and faults it plays itself")
+	t.Parallel()
 	return livingWorlds.enter(t)
 }
 
-// stored returns a world in which objects of KubeVirt and CDI are only stored, so that any situation can be loaded.
+// stored returns the world in which objects of KubeVirt and CDI are only stored, so that any situation can be loaded. Its stories
+// are told one after the other, before the others: they would keep those waiting.
 func stored(t *testing.T) *world {
 	t.Helper()
 	skipIfForeign(t, "loads objects that the controllers of a real cluster would change")
