@@ -43,10 +43,11 @@ const (
 
 func startVelero(ctx context.Context, c *Cluster) error {
 	credentials := fmt.Sprintf("[default]\naws_access_key_id=%s\naws_secret_access_key=%s\n", c.store.accessKey, c.store.secretKey)
+	// A Secret will not do: Velero writes each to /tmp/credentials, where that of another cluster takes its place.
 	if err := os.WriteFile(c.path("credentials"), []byte(credentials), 0o600); err != nil {
 		return fmt.Errorf("writing the credentials: %w", err)
 	}
-	if err := c.clients.createAll(ctx, veleroObjects(c.store, credentials)...); err != nil {
+	if err := c.clients.createAll(ctx, veleroObjects(c.store)...); err != nil {
 		return err
 	}
 	if err := copyProgram(c.binaries[objectStorePlugin], c.path("plugins")); err != nil {
@@ -65,21 +66,16 @@ func startVelero(ctx context.Context, c *Cluster) error {
 	return nil
 }
 
-func veleroObjects(s store, credentials string) []map[string]any {
+func veleroObjects(s store) []map[string]any {
 	meta := func(name string) map[string]any { return map[string]any{"name": name, "namespace": VeleroNamespace} }
 	labels := map[string]any{"component": "velero"}
 	return []map[string]any{
 		{"apiVersion": "v1", "kind": "Namespace", "metadata": map[string]any{"name": VeleroNamespace}},
 		{
-			"apiVersion": "v1", "kind": "Secret", "metadata": meta("cloud-credentials"),
-			"stringData": map[string]any{"cloud": credentials},
-		},
-		{
 			"apiVersion": "velero.io/v1", "kind": "BackupStorageLocation", "metadata": meta("default"),
 			"spec": map[string]any{
 				"provider": "velero.io/aws", "default": true,
 				"objectStorage": map[string]any{"bucket": bucket},
-				"credential":    map[string]any{"name": "cloud-credentials", "key": "cloud"},
 				"config":        map[string]any{"region": region, "s3ForcePathStyle": "true", "s3Url": s.url, "checksumAlgorithm": ""},
 			},
 		},
