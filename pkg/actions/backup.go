@@ -84,25 +84,25 @@ func (b *Backup) input(item item, backup *velerov1.Backup, neighbours []graph.Ne
 		}
 	}
 	if item.GroupResource == kubevirt.VirtualMachines {
+		instance := kubevirt.ID{GroupResource: kubevirt.VirtualMachineInstances, Namespace: item.Namespace, Name: item.Name}
 		var err error
-		if in.Instance, err = b.instance(item, neighbours); err != nil {
+		if in.Instance, err = instanceOf(context.Background(), b.reader, b.witness.shown(instance), instance, neighbours); err != nil {
 			return in, item.failed("finding the instance of", err)
 		}
 	}
 	return in, nil
 }
 
-// instance returns the running instance of a VM, nil when there is none. Velero has mostly shown it before: a request for each VM
-// would be the larger part of what a backup costs the API server.
-func (b *Backup) instance(vm item, neighbours []graph.Neighbour) (map[string]any, error) {
-	id := kubevirt.ID{GroupResource: kubevirt.VirtualMachineInstances, Namespace: vm.Namespace, Name: vm.Name}
-	if obj := b.witness.shown(id); obj != nil {
-		return obj, nil
+// instanceOf returns the running instance of a VM, nil when there is none: as Velero has shown it, or else as the cluster has it when it is
+// among the VM's neighbours. A request for each VM would be the larger part of what a backup costs the API server.
+func instanceOf(ctx context.Context, reader graph.Reader, shown map[string]any, id kubevirt.ID, neighbours []graph.Neighbour) (map[string]any, error) {
+	if shown != nil {
+		return shown, nil
 	}
 	if !slices.ContainsFunc(neighbours, func(n graph.Neighbour) bool { return n.ID == id }) {
 		return nil, nil
 	}
-	return b.reader.Get(context.Background(), id)
+	return reader.Get(ctx, id)
 }
 
 // snapshotOf returns the name of the VolumeSnapshot that Velero's CSI action has just taken of a PVC, "" when it took none. A

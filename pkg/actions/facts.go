@@ -108,11 +108,9 @@ func (c *Consistency) claims(ctx context.Context, item item, instance kubevirt.I
 	if err != nil {
 		return nil, err
 	}
-	vmi := c.witness.take(instance)
-	if vmi == nil {
-		if vmi, err = c.reader.Get(ctx, instance); err != nil {
-			return nil, err
-		}
+	vmi, err := instanceOf(ctx, c.reader, c.witness.take(instance), instance, neighbours)
+	if err != nil {
+		return nil, err
 	}
 	if vmi != nil && item.ID != instance {
 		more, err := graph.Neighbours(ctx, instance.GroupResource, vmi, c.reader)
