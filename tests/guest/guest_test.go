@@ -117,15 +117,7 @@ func TestAVMSurvives(t *testing.T) {
 			lost(t, vm, truth, begin)
 			t.Logf("backup took %.1f s, window %s, snapshots %+v", report.Took.Seconds(), window, truth)
 
-			if err := world.LoseNamespace(t.Context(), vm.Namespace); err != nil {
-				t.Fatal(err)
-			}
-			restore, err := world.Restore(t.Context(), name(t), report.Name, "--include-namespaces", vm.Namespace)
-			if err != nil {
-				t.Fatal(err)
-			}
-			wentWell(t, *restore)
-			runs(t, vm)
+			comesBack(t, vm, report)
 			lines, err := world.Console(t.Context(), vm)
 			if err != nil {
 				t.Fatal(err)
@@ -135,6 +127,20 @@ func TestAVMSurvives(t *testing.T) {
 			}
 		})
 	}
+}
+
+// comesBack loses a VM with its namespace, restores it and waits until it runs.
+func comesBack(t *testing.T, vm VM, report *story.BackupReport) {
+	t.Helper()
+	if err := world.LoseNamespace(t.Context(), vm.Namespace); err != nil {
+		t.Fatal(err)
+	}
+	restore, err := world.Restore(t.Context(), name(t), report.Name, "--include-namespaces", vm.Namespace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wentWell(t, *restore)
+	runs(t, vm)
 }
 
 // lost checks that what the console had said to be on the disks before a moment is in the snapshots that were taken after it, and says

@@ -65,15 +65,7 @@ func TestAHotpluggedDiskIsFrozenToo(t *testing.T) {
 		t.Errorf("%v: %s", err, out)
 	}
 
-	if err := world.LoseNamespace(t.Context(), vm.Namespace); err != nil {
-		t.Fatal(err)
-	}
-	restore, err := world.Restore(t.Context(), name(t), report.Name, "--include-namespaces", vm.Namespace)
-	if err != nil {
-		t.Fatal(err)
-	}
-	wentWell(t, *restore)
-	runs(t, vm)
+	comesBack(t, vm, report)
 	awaitHotplugged(t, vm)
 }
 
