@@ -20,48 +20,62 @@ type Field struct {
 // Find returns the fields of obj that path leads to, in order; none when a field on the way is absent or null. It is an
 // error, naming the place, when something on the way is not the map or list that the path says.
 func Find(obj map[string]any, path string) ([]Field, error) {
-	fields := []Field{{Value: obj}}
-	for _, step := range strings.Split(path, ".") {
-		name, isList := strings.CutSuffix(step, "[]")
-		var next []Field
-		for _, at := range fields {
-			found, err := at.step(name, isList)
-			if err != nil {
-				return nil, err
-			}
-			next = append(next, found...)
-		}
-		fields = next
-	}
-	return fields, nil
+	return follow(nil, obj, nil, nil, path)
 }
 
-// step returns the field called name below f or, for a list, each of its elements.
-func (f Field) step(name string, isList bool) ([]Field, error) {
-	parent, ok := f.Value.(map[string]any)
+// A trail is the way to a place. It becomes a text only for what is found: most paths lead nowhere, and thousands are followed
+// for each VM.
+type trail struct {
+	from     *trail
+	name     string
+	position int // in a list, or notInList
+}
+
+const notInList = -1
+
+func (t *trail) String() string {
+	if t == nil {
+		return ""
+	}
+	text := t.name
+	if t.from != nil {
+		text = t.from.String() + "." + text
+	}
+	if t.position != notInList {
+		text = fmt.Sprintf("%s[%d]", text, t.position)
+	}
+	return text
+}
+
+// follow appends to found what path leads to from the place at, which parent holds.
+func follow(found []Field, at any, parent map[string]any, way *trail, path string) ([]Field, error) {
+	if path == "" {
+		return append(found, Field{Path: way.String(), Value: at, Parent: parent}), nil
+	}
+	below, ok := at.(map[string]any)
 	if !ok {
-		return nil, wrongType(f.Path, "an object", f.Value)
+		return nil, wrongType(way.String(), "an object", at)
 	}
-	value := parent[name]
+	step, rest, _ := strings.Cut(path, ".")
+	name, isList := strings.CutSuffix(step, "[]")
+	value := below[name]
 	if value == nil {
-		return nil, nil
-	}
-	path := name
-	if f.Path != "" {
-		path = f.Path + "." + name
+		return found, nil
 	}
 	if !isList {
-		return []Field{{Path: path, Value: value, Parent: parent}}, nil
+		return follow(found, value, below, &trail{way, name, notInList}, rest)
 	}
 	list, ok := value.([]any)
 	if !ok {
-		return nil, wrongType(path, "a list", value)
+		return nil, wrongType((&trail{way, name, notInList}).String(), "a list", value)
 	}
-	elements := make([]Field, 0, len(list))
+	var err error
 	for i, element := range list {
-		elements = append(elements, Field{Path: fmt.Sprintf("%s[%d]", path, i), Value: element, Parent: parent})
+		if found, err = follow(found, element, below, &trail{way, name, i}, rest); err != nil {
+			return nil, err
+		}
 	}
-	return elements, nil
+	return found, nil
 }
 
 // A Text is a Field whose value is a string.
