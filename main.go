@@ -50,7 +50,7 @@ func serve() {
 
 	server.
 		RegisterBackupItemAction("velero-plugin-for-kubevirt/backup", witnesses(live, witness, actions.NewBackup)).
-		RegisterBackupItemAction("velero-plugin-for-kubevirt/backup-pods", witnesses(live, witness, actions.NewPodBackup)).
+		RegisterBackupItemAction("velero-plugin-for-kubevirt/backup-datavolumes", witnesses(live, witness, actions.NewDataVolumeBackup)).
 		RegisterBackupItemAction("velero-plugin-for-kubevirt/consistency", witnesses(live, witness, actions.NewConsistency)).
 		RegisterItemBlockAction("velero-plugin-for-kubevirt/itemblock", witnesses(live, witness, actions.NewItemBlock)).
 		RegisterItemBlockAction("velero-plugin-for-kubevirt/itemblock-pods", witnesses(live, witness, actions.NewPodItemBlock)).

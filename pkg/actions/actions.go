@@ -38,10 +38,13 @@ var (
 	}
 )
 
-// handled are the resources, besides pods, that the backup action is called for: those that the graph leads on from.
+// ownDataVolumes selects those that KubeVirt did not make from a VM's templates.
+var ownDataVolumes = velero.ResourceSelector{IncludedResources: []string{kubevirt.DataVolumes.String()}, LabelSelector: "!" + kubevirt.CreatedByLabel}
+
+// handled are the resources, besides pods and DataVolumes, that the backup action is called for: those that the graph leads on from.
 var handled = resources(
 	kubevirt.VirtualMachines, kubevirt.VirtualMachineInstances, kubevirt.VirtualMachineInstanceReplicaSets, kubevirt.VirtualMachineInstancePresets,
-	kubevirt.VirtualMachinePools, kubevirt.DataVolumes, kubevirt.DataSources, kubevirt.PersistentVolumeClaims,
+	kubevirt.VirtualMachinePools, kubevirt.DataSources, kubevirt.PersistentVolumeClaims,
 	kubevirt.VolumeImportSources, kubevirt.OvirtVolumePopulators, kubevirt.OpenstackVolumePopulators,
 )
 
@@ -76,12 +79,16 @@ func (i item) failed(doing string, err error) error {
 	return fmt.Errorf("%s %s %s/%s: %w", doing, i.kind, i.Namespace, i.Name, err)
 }
 
-// logApplied writes one line per decision: a constant message, and what varies as fields.
+// logApplied writes one line per decision, and for people who debug one per change: a constant message, and what varies as fields.
 func logApplied(log logrus.FieldLogger, i item, applied []rules.Applied) {
 	for _, a := range applied {
 		log := log.WithFields(logrus.Fields{"rule": a.Rule, "item": i.String()})
 		for _, change := range a.Changes {
-			log.WithField("path", change.Path).Info(change.What)
+			level := logrus.InfoLevel
+			if a.Routine {
+				level = logrus.DebugLevel
+			}
+			log.WithField("path", change.Path).Log(level, change.What)
 		}
 		for _, warning := range a.Warnings {
 			log.WithFields(logrus.Fields{"path": warning.Path, "neighbour": warning.Other.String()}).Warn(warning.What)

@@ -9,6 +9,7 @@ import (
 	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
 	"github.com/vmware-tanzu/velero/pkg/plugin/velero"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"velero-plugin-for-kubevirt/pkg/graph"
 	"velero-plugin-for-kubevirt/pkg/kubevirt"
@@ -25,14 +26,16 @@ type Backup struct {
 	noted    sync.Map // the absent neighbours that the log has; a VM and its VMI name the same
 }
 
-// NewBackup returns the action for everything of KubeVirt and CDI that refers to other objects, but pods.
+// NewBackup returns the action for everything of KubeVirt and CDI that refers to other objects, but pods and DataVolumes: what those lead to
+// is in their ItemBlock.
 func NewBackup(reader Reader, witness *Witness, log logrus.FieldLogger) *Backup {
 	return &Backup{selector: handled, reader: reader, witness: witness, log: log}
 }
 
-// NewPodBackup returns the action for virt-launcher and hotplug pods.
-func NewPodBackup(reader Reader, witness *Witness, log logrus.FieldLogger) *Backup {
-	return &Backup{selector: kubevirtPods, reader: reader, witness: witness, log: log}
+// NewDataVolumeBackup returns the action for DataVolumes that no VM made: only they name a DataSource (KubeVirt 1.8.4,
+// pkg/storage/types/dv.go), which may be in a namespace that is not in the backup.
+func NewDataVolumeBackup(reader Reader, witness *Witness, log logrus.FieldLogger) *Backup {
+	return &Backup{selector: ownDataVolumes, reader: reader, witness: witness, log: log}
 }
 
 // AppliesTo tells Velero which items to call Execute for.
@@ -48,7 +51,8 @@ func (b *Backup) Execute(u runtime.Unstructured, backup *velerov1.Backup) (runti
 	if snapshot := snapshotOf(item, backup); snapshot != "" {
 		b.witness.hasSnapshot(item.ID, snapshot, object.Label(item.obj, backup.Spec.VolumeGroupSnapshotLabelKey))
 	}
-	neighbours, err := graph.Neighbours(context.Background(), item.GroupResource, item.obj, b.reader)
+	met := b.witness.shown(item.ID)
+	neighbours, err := neighboursOf(context.Background(), item.GroupResource, item.obj, met, b.reader)
 	if err != nil {
 		return nil, nil, item.failed("finding what to back up with", err)
 	}
@@ -62,7 +66,23 @@ func (b *Backup) Execute(u runtime.Unstructured, backup *velerov1.Backup) (runti
 		return nil, nil, item.failed("backing up", err)
 	}
 	logApplied(b.log, item, applied)
-	return u, toVelero(in.AdditionalItems), nil
+	return u, toVelero(still(in.AdditionalItems, met.related)), nil
+}
+
+// neighboursOf returns what an item refers to, from its ItemBlock if it was met there.
+func neighboursOf(ctx context.Context, resource schema.GroupResource, obj map[string]any, met meeting, reader graph.Reader) ([]graph.Neighbour, error) {
+	if met.obj != nil {
+		return met.neighbours, nil
+	}
+	return graph.Neighbours(ctx, resource, obj, reader)
+}
+
+// still returns what has to be named of the additional items: not what the ItemBlock brings anyway, but its disks, which must have their
+// snapshots before the last action for the VM.
+func still(additional, related []kubevirt.ID) []kubevirt.ID {
+	return slices.DeleteFunc(additional, func(id kubevirt.ID) bool {
+		return id.GroupResource != kubevirt.PersistentVolumeClaims && slices.Contains(related, id)
+	})
 }
 
 // input gathers what the rules may know about an item.
@@ -86,7 +106,7 @@ func (b *Backup) input(item item, backup *velerov1.Backup, neighbours []graph.Ne
 	if item.GroupResource == kubevirt.VirtualMachines {
 		instance := kubevirt.ID{GroupResource: kubevirt.VirtualMachineInstances, Namespace: item.Namespace, Name: item.Name}
 		var err error
-		if in.Instance, err = instanceOf(context.Background(), b.reader, b.witness.shown(instance), instance, neighbours); err != nil {
+		if in.Instance, err = instanceOf(context.Background(), b.reader, b.witness.shown(instance).obj, instance, neighbours); err != nil {
 			return in, item.failed("finding the instance of", err)
 		}
 	}

@@ -33,6 +33,7 @@ type Reader interface {
 // facts gathers what was seen of a VM, or of an instance of its own.
 func (c *Consistency) facts(ctx context.Context, item item, backup *velerov1.Backup) consistency.Facts {
 	instance := kubevirt.ID{GroupResource: kubevirt.VirtualMachineInstances, Namespace: item.Namespace, Name: item.Name}
+	defer c.witness.forgets(item.ID, instance)
 	claims, err := c.claims(ctx, item, instance)
 	if err != nil {
 		return consistency.Facts{Snapshots: takesSnapshots(backup), Unseen: []error{err}}
@@ -104,20 +105,21 @@ func (c *Consistency) withoutSnapshots(ctx context.Context, instance kubevirt.ID
 
 // claims returns the PVCs of a VM and of its instance, which alone may name hotplugged ones.
 func (c *Consistency) claims(ctx context.Context, item item, instance kubevirt.ID) ([]kubevirt.ID, error) {
-	neighbours, err := graph.Neighbours(ctx, item.GroupResource, item.obj, c.reader)
+	neighbours, err := neighboursOf(ctx, item.GroupResource, item.obj, c.witness.shown(item.ID), c.reader)
 	if err != nil {
 		return nil, err
 	}
-	vmi, err := instanceOf(ctx, c.reader, c.witness.take(instance), instance, neighbours)
+	met := c.witness.shown(instance)
+	vmi, err := instanceOf(ctx, c.reader, met.obj, instance, neighbours)
 	if err != nil {
 		return nil, err
 	}
 	if vmi != nil && item.ID != instance {
-		more, err := graph.Neighbours(ctx, instance.GroupResource, vmi, c.reader)
+		more, err := neighboursOf(ctx, instance.GroupResource, vmi, met, c.reader)
 		if err != nil {
 			return nil, err
 		}
-		neighbours = append(neighbours, more...)
+		neighbours = slices.Concat(neighbours, more)
 	}
 	var claims []kubevirt.ID
 	for _, neighbour := range neighbours {

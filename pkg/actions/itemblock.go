@@ -28,10 +28,6 @@ var blockMembers = []schema.GroupResource{
 	kubevirt.DataVolumes,
 }
 
-// companions of a VM or VMI join its ItemBlock as well: Velero asks the API server for each additional item that is not in the block (Velero
-// 1.18.1, pkg/backup/item_backupper.go, executeActions). They do not lead on: VMs that share one are not in one ItemBlock.
-var companions = []schema.GroupResource{kubevirt.Secrets, kubevirt.ConfigMaps, kubevirt.ServiceAccounts, kubevirt.ControllerRevisions}
-
 // ItemBlock is an ItemBlockAction: it puts a VM, its VMI, its pods and its disks into one ItemBlock, whichever of them
 // Velero meets first. Velero runs pod hooks around an ItemBlock, and only for pods that are members of it (Velero 1.18.1,
 // pkg/backup/backup.go, backupItemBlock). Velero asks for the related items of related items by itself.
@@ -71,9 +67,6 @@ func (b *ItemBlock) GetRelatedItems(u runtime.Unstructured, backup *velerov1.Bac
 	if b.witness.enters(item.Namespace) {
 		b.ask(item.Namespace)
 	}
-	if item.GroupResource == kubevirt.VirtualMachineInstances && isMachines(item) {
-		b.witness.meets(item.ID, item.obj)
-	}
 	if item.GroupResource == kubevirt.Pods {
 		if err := b.watch(context.Background(), item, backup); err != nil {
 			return nil, item.failed("finding the ItemBlock of", err)
@@ -84,18 +77,24 @@ func (b *ItemBlock) GetRelatedItems(u runtime.Unstructured, backup *velerov1.Bac
 		return nil, item.failed("finding the ItemBlock of", err)
 	}
 	isMachine := item.GroupResource == kubevirt.VirtualMachines || item.GroupResource == kubevirt.VirtualMachineInstances
+	accompanied := isMachine || item.GroupResource == kubevirt.DataVolumes
 	var members, related []kubevirt.ID
 	for _, neighbour := range neighbours {
-		member := slices.Contains(blockMembers, neighbour.GroupResource)
-		if neighbour.Absent || !member && (!isMachine || !slices.Contains(companions, neighbour.GroupResource)) {
-			continue
-		}
-		related = append(related, neighbour.ID)
-		if member {
+		switch {
+		case neighbour.Absent:
+		case slices.Contains(blockMembers, neighbour.GroupResource):
 			members = append(members, neighbour.ID)
+			related = append(related, neighbour.ID)
+		case accompanied && neighbour.Namespace != "" && admits(backup.Spec, neighbour.ID):
+			// Velero asks the API server for each additional item that is not in the block, also when it has it already (Velero 1.18.1,
+			// pkg/backup/item_backupper.go, executeActions). These do not lead on: VMs that share one are not in one ItemBlock.
+			related = append(related, neighbour.ID)
 		}
 	}
 	b.witness.relates(item.ID, members)
+	if isMachine {
+		b.witness.meets(item.ID, meeting{obj: item.obj, neighbours: neighbours, related: related})
+	}
 	return toVelero(related), nil
 }
 

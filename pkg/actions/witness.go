@@ -10,6 +10,7 @@ import (
 	virtv1 "kubevirt.io/api/core/v1"
 
 	"velero-plugin-for-kubevirt/pkg/consistency"
+	"velero-plugin-for-kubevirt/pkg/graph"
 	"velero-plugin-for-kubevirt/pkg/kubevirt"
 )
 
@@ -23,7 +24,7 @@ type Witness struct {
 	snapshots map[kubevirt.ID]seenSnapshot // by PVC
 	brought   map[kubevirt.ID][]bringing   // by PVC
 	files     map[kubevirt.ID]bool         // by PVC: whether Velero copies its files from a pod
-	met       map[kubevirt.ID]map[string]any
+	met       map[kubevirt.ID]meeting
 	entered   map[string]bool // namespaces
 }
 
@@ -51,7 +52,7 @@ type bringing struct {
 
 // NewWitness returns one that has seen nothing.
 func NewWitness() *Witness {
-	return &Witness{asked: map[kubevirt.ID]bool{}, related: map[kubevirt.ID][]kubevirt.ID{}, instances: map[kubevirt.ID]*seenInstance{}, snapshots: map[kubevirt.ID]seenSnapshot{}, brought: map[kubevirt.ID][]bringing{}, files: map[kubevirt.ID]bool{}, met: map[kubevirt.ID]map[string]any{}, entered: map[string]bool{}}
+	return &Witness{asked: map[kubevirt.ID]bool{}, related: map[kubevirt.ID][]kubevirt.ID{}, instances: map[kubevirt.ID]*seenInstance{}, snapshots: map[kubevirt.ID]seenSnapshot{}, brought: map[kubevirt.ID][]bringing{}, files: map[kubevirt.ID]bool{}, met: map[kubevirt.ID]meeting{}, entered: map[string]bool{}}
 }
 
 // isAsked notes that an item is in an ItemBlock.
@@ -94,27 +95,34 @@ func (w *Witness) enters(namespace string) bool {
 	return !entered
 }
 
-// meets notes an instance of a VM as Velero backs it up, until the last action of the VM takes it.
-func (w *Witness) meets(instance kubevirt.ID, obj map[string]any) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.met[instance] = obj
+// A meeting is a VM or VMI as Velero showed it when it put it into an ItemBlock.
+type meeting struct {
+	obj        map[string]any
+	neighbours []graph.Neighbour
+	related    []kubevirt.ID // what came into the ItemBlock with it
 }
 
-// shown returns an instance that was met, nil when it was not.
-func (w *Witness) shown(instance kubevirt.ID) map[string]any {
+// meets notes a VM or VMI, which Velero shows up to three times: what it refers to is found once.
+func (w *Witness) meets(id kubevirt.ID, met meeting) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.met[instance]
+	w.met[id] = met
 }
 
-// take returns an instance that was met and forgets it: the process serves thousands of them; nil when it was not met.
-func (w *Witness) take(instance kubevirt.ID) map[string]any {
+// shown returns a VM or VMI that was met; an empty meeting when it was not. Callers must not change it.
+func (w *Witness) shown(id kubevirt.ID) meeting {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	obj := w.met[instance]
-	delete(w.met, instance)
-	return obj
+	return w.met[id]
+}
+
+// forgets drops what was met of a VM and its instance after the last action for them: the process serves thousands.
+func (w *Witness) forgets(ids ...kubevirt.ID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, id := range ids {
+		delete(w.met, id)
+	}
 }
 
 // joins notes that a launcher pod joins an ItemBlock. It tells whether it is the first of its instance.

@@ -22,8 +22,9 @@ var additionalItems = Rule{
 	Kinds: []schema.GroupResource{
 		kubevirt.VirtualMachines, kubevirt.VirtualMachineInstances, kubevirt.VirtualMachineInstanceReplicaSets, kubevirt.VirtualMachinePools,
 	},
-	Phases: []Phase{Backup, Restore},
-	Why:    "A backed-up VM carries the list of what it needs, so that a restore by label brings the whole VM and asks for nothing that is not in the backup.",
+	Phases:  []Phase{Backup, Restore},
+	Routine: true,
+	Why:     "A backed-up VM carries the list of what it needs, so that a restore by label brings the whole VM and asks for nothing that is not in the backup.",
 	Apply: func(vm map[string]any, in Input) (Result, error) {
 		path := "metadata.annotations[" + kubevirt.AdditionalItems + "]"
 		if in.Phase == Restore {

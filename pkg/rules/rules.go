@@ -27,6 +27,8 @@ type Rule struct {
 	Kinds  []schema.GroupResource // the items it is for
 	Phases []Phase
 	Why    string // one sentence, for people
+	// Routine is a rule that decides nothing: what it does is nothing to tell a person about.
+	Routine bool
 	// Apply edits obj in place and returns what it did. It must leave alone every field that it does not know.
 	Apply func(obj map[string]any, in Input) (Result, error)
 }
@@ -135,7 +137,8 @@ var All = []Rule{
 
 // Applied is one rule's result.
 type Applied struct {
-	Rule string
+	Rule    string
+	Routine bool // as of the rule
 	Result
 }
 
@@ -153,7 +156,7 @@ func Run(resource schema.GroupResource, obj map[string]any, in Input) ([]Applied
 			return nil, fmt.Errorf("rule %s: %w", rule.ID, err)
 		}
 		if len(result.Changes) > 0 || len(result.Warnings) > 0 || result.LeaveOut != "" {
-			applied = append(applied, Applied{Rule: rule.ID, Result: result})
+			applied = append(applied, Applied{Rule: rule.ID, Routine: rule.Routine, Result: result})
 		}
 		if result.LeaveOut != "" {
 			break

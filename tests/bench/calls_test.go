@@ -65,8 +65,6 @@ func BenchmarkCalls(b *testing.B) {
 				_, _, err := consistency.Execute(u, backup)
 				return err
 			}
-			fallthrough
-		case "DataVolume":
 			calls["itemblock"] = related(block)
 			fallthrough
 		case "PersistentVolumeClaim":

@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"maps"
@@ -38,6 +39,8 @@ func TestMain(m *testing.M) {
 		framework.NewServer().BindFlags(pflag.CommandLine).Serve()
 		return
 	}
+	flag.Parse()
+	os.Args = append(os.Args, "--log-level", "debug") // Velero passes its server's flags on
 	os.Exit(run(m))
 }
 

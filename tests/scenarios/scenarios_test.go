@@ -21,7 +21,7 @@ func TestActions(t *testing.T) {
 		reader, witness := cluster.FromObjects(objects), actions.NewWitness()
 		return &inProcess{
 			hook:   hook,
-			backup: actions.NewBackup(reader, witness, log), podBackup: actions.NewPodBackup(reader, witness, log),
+			backup: actions.NewBackup(reader, witness, log), ownDisk: actions.NewDataVolumeBackup(reader, witness, log),
 			block: actions.NewItemBlock(reader, witness, log), podBlock: actions.NewPodItemBlock(reader, witness, log),
 			consistency: actions.NewConsistency(reader, witness, log),
 			restore:     actions.NewRestore(reader, nil, log), podRestore: actions.NewPodRestore(reader, log),
@@ -32,7 +32,7 @@ func TestActions(t *testing.T) {
 // inProcess calls the actions directly. They live as long as the scenario, as they do in a plugin process.
 type inProcess struct {
 	hook                *logtest.Hook
-	backup, podBackup   *actions.Backup
+	backup, ownDisk     *actions.Backup
 	block, podBlock     *actions.ItemBlock
 	consistency         *actions.Consistency
 	restore, podRestore *actions.Restore
@@ -41,8 +41,11 @@ type inProcess struct {
 func (p *inProcess) Call(request Request, item, fromBackup *unstructured.Unstructured) (Reply, error) {
 	p.hook.Reset()
 	backup, block, restore := p.backup, p.block, p.restore
-	if item.GetKind() == "Pod" {
-		backup, block, restore = p.podBackup, p.podBlock, p.podRestore
+	switch item.GetKind() {
+	case "Pod":
+		block, restore = p.podBlock, p.podRestore
+	case "DataVolume":
+		backup = p.ownDisk
 	}
 	reply := Reply{Item: item}
 	var err error

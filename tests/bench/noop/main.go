@@ -22,9 +22,9 @@ func main() {
 	flags.String("kubecontext", "", "")
 	server := framework.NewServer().BindFlags(flags)
 	for name, action := range map[string]applicable{
-		"bench/backup":      actions.NewBackup(nil, nil, nil),
-		"bench/backup-pods": actions.NewPodBackup(nil, nil, nil),
-		"bench/consistency": actions.NewConsistency(nil, nil, nil),
+		"bench/backup":             actions.NewBackup(nil, nil, nil),
+		"bench/backup-datavolumes": actions.NewDataVolumeBackup(nil, nil, nil),
+		"bench/consistency":        actions.NewConsistency(nil, nil, nil),
 	} {
 		server.RegisterBackupItemAction(name, serve(backup{action}))
 	}
