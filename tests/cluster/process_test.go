@@ -29,7 +29,7 @@ func testSupervisor(t *testing.T) *supervisor {
 // shell returns the command that runs a script; it is ready when the script has created the file ready.
 func shell(s *supervisor, name, script string) command {
 	return command{
-		name: name, binary: "/bin/sh", args: []string{"-c", script}, grace: 200 * time.Millisecond,
+		name: name, binary: "/bin/sh", args: []string{"-c", script},
 		ready: func(context.Context) error {
 			_, err := os.Stat(filepath.Join(s.dir, name+".ready"))
 			return err
@@ -41,10 +41,12 @@ func TestStopOrder(t *testing.T) {
 	s := testSupervisor(t)
 	for _, name := range []string{"first", "second", "stubborn"} {
 		script := "trap 'echo " + name + " >> stopped; exit' TERM; touch " + name + ".ready; while :; do sleep 0.01; done"
+		command := shell(s, name, script)
 		if name == "stubborn" {
-			script = "trap '' TERM; touch stubborn.ready; while :; do sleep 0.01; done"
+			command = shell(s, name, "trap '' TERM; touch stubborn.ready; while :; do sleep 0.01; done")
+			command.grace = 200 * time.Millisecond
 		}
-		if _, err := s.start(t.Context(), shell(s, name, script)); err != nil {
+		if _, err := s.start(t.Context(), command); err != nil {
 			t.Fatal(err)
 		}
 	}
