@@ -90,7 +90,7 @@ func text(obj *unstructured.Unstructured, path ...string) string {
 // settle waits until everything in a namespace is what its spec says.
 func (w *anyCluster) settle(t *testing.T, namespace string) {
 	t.Helper()
-	w.await(t, 40*time.Second, func() string {
+	w.await(t, 90*time.Second, func() string {
 		volumes := w.find(t, "cdi.kubevirt.io/v1beta1", "DataVolume", namespace)
 		for _, vm := range w.find(t, vmAPI, "VirtualMachine", namespace) {
 			templates, _, _ := unstructured.NestedSlice(vm.Object, "spec", "dataVolumeTemplates")
