@@ -88,11 +88,30 @@ func readDefinitions(ctx context.Context, b *builder, binaries map[string]string
 		}
 		for _, obj := range objects {
 			if obj.GetKind() == "CustomResourceDefinition" {
+				dropDescriptions(obj.Object["spec"])
 				all = append(all, obj)
 			}
 		}
 	}
 	return all, nil
+}
+
+// dropDescriptions takes out of schemas the texts for people, which are most of them. A cluster that nobody asks to explain its
+// kinds is up sooner. (A field named description has a schema in its place, not a text.)
+func dropDescriptions(value any) {
+	switch value := value.(type) {
+	case map[string]any:
+		if _, isText := value["description"].(string); isText {
+			delete(value, "description")
+		}
+		for _, child := range value {
+			dropDescriptions(child)
+		}
+	case []any:
+		for _, child := range value {
+			dropDescriptions(child)
+		}
+	}
 }
 
 // networkDefinition is what Multus adds to a cluster, as far as the API server is concerned (the Kubernetes Network Custom

@@ -156,8 +156,11 @@ func (s *supervisor) remove(p *process) error {
 // environment is what programs get to see. The caller's own variables stay outside: a KUBECONFIG or AWS_PROFILE among
 // them would lead a component astray.
 func (s *supervisor) environment(more ...string) []string {
-	return append([]string{"HOME=" + s.dir, "TMPDIR=" + s.temp, "PATH=" + os.Getenv("PATH")}, more...)
+	return append([]string{"HOME=" + s.dir, "TMPDIR=" + s.temp, "PATH=" + os.Getenv("PATH"), garbage}, more...)
 }
+
+// garbage lets Go programs collect their garbage less often than they would: a quarter of the API server's time goes into that.
+const garbage = "GOGC=400"
 
 // watch reaps a process, ends what it left behind in its group, and reports an exit nobody asked for.
 func (s *supervisor) watch(p *process) {
