@@ -4,52 +4,92 @@ package e2e
 
 import (
 	"fmt"
+	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
-
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"velero-plugin-for-kubevirt/tests/cluster"
 	"velero-plugin-for-kubevirt/tests/story"
 )
 
-// TestAFilesystemConsistentBackupIsNeverTorn backs up a guest that writes to two disks in turn, again and again. What its snapshots
-// hold is compared with what the backup says of it.
+// TestAFilesystemConsistentBackupIsNeverTorn backs up guests that write to two disks in turn, again and again. What the snapshots
+// hold, and what the guests find in the end, is compared with what the backup says of them. One guest has no hooks: its snapshots
+// show that the story can fail. BACKUPS=20 makes as many of each kind.
 func TestAFilesystemConsistentBackupIsNeverTorn(t *testing.T) {
 	w := living(t)
-	const runs = 10
-	for _, selected := range [][]string{{"--include-namespaces", "office"}, {"--selector", "app=busy"}} {
-		t.Run(strings.TrimLeft(selected[0], "-"), func(t *testing.T) {
-			w.troubleBusy(t, busy("office"))
-			for range runs {
-				report := w.again(t, selected...)
-				w.checkVerdicts(t, report, map[string]verdict{"busy": {"filesystem", "", "info"}})
-				if numbers := w.lastRecords(t, report); differs(numbers) {
-					t.Errorf("the disks end with records %v", numbers)
-				}
-			}
+	vm, hasty, other := busy("office"), busy("office"), healthy("office")
+	hasty.name, hasty.marks = "hasty", `kubevirt.io/skip-backup-hooks: "true"`
+	w.troubleRun(t, other)
+	w.troubleBusy(t, vm)
+	w.troubleBusy(t, hasty)
+	w.troubleUnhooked(t, hasty)
+	runs := backups(t)
+
+	var older *story.BackupReport // of which one guest's disks are of different moments
+	found := 0
+	for n := 0; n < runs || older == nil && n < runs+5; n++ {
+		report := w.again(t, "--include-namespaces", "office")
+		wentWell(t, report.Report)
+		troubleHooks(t, report, 4, 0)
+		w.checkVerdicts(t, report, map[string]verdict{
+			"busy": {"filesystem", "", "info"}, "healthy": {"filesystem", "", "info"}, "hasty": {"crash", "HooksDisabled", "warning"},
 		})
+		if numbers := w.lastRecords(t, report, vm); differs(numbers) {
+			t.Errorf("the disks end with records %v", numbers)
+		}
+		if differs(w.lastRecords(t, report, hasty)) {
+			found++
+			older = report
+		}
 	}
-	t.Run("without hooks", func(t *testing.T) {
-		vm := busy("office")
-		vm.marks = `kubevirt.io/skip-backup-hooks: "true"`
-		w.troubleBusy(t, vm)
-		w.troubleUnhooked(t, vm)
-		const unhooked = 4
-		found := 0
-		for range unhooked {
-			report := w.again(t, "--include-namespaces", "office")
-			w.checkVerdicts(t, report, map[string]verdict{"busy": {"crash", "HooksDisabled", "warning"}})
-			if differs(w.lastRecords(t, report)) {
-				found++
-			}
+	if older == nil {
+		t.Fatal("without hooks no disk was older than the other: the story cannot see it")
+	}
+	t.Logf("%d backups without hooks were torn", found)
+	if w.troubleCut(t, vm, older) {
+		t.Error("the disks were copied at different moments")
+	}
+	w.troubleOver(t, other)
+	w.troubleRuns(t, hasty)
+	if !torn(w.troubleRecords(t, hasty)) {
+		t.Error("the disks of the guest without hooks are of one moment, unlike their snapshots")
+	}
+}
+
+// TestAFilesystemConsistentBackupByLabelIsNeverTorn does the same with a guest that is selected by its label.
+func TestAFilesystemConsistentBackupByLabelIsNeverTorn(t *testing.T) {
+	w := living(t)
+	vm := busy("bureau")
+	w.troubleBusy(t, vm)
+	var report *story.BackupReport
+	for range backups(t) {
+		report = w.again(t, "--selector", "app=busy")
+		wentWell(t, report.Report)
+		troubleHooks(t, report, 2, 0)
+		w.checkVerdicts(t, report, map[string]verdict{"busy": {"filesystem", "", "info"}})
+		if numbers := w.lastRecords(t, report, vm); differs(numbers) {
+			t.Errorf("the disks end with records %v", numbers)
 		}
-		if found == 0 {
-			t.Error("no disk was older than the other: the test cannot see it")
-		}
-		t.Logf("%d of %d backups without hooks were torn", found, unhooked)
-	})
+	}
+	if w.troubleCut(t, vm, report) {
+		t.Error("the disks were copied at different moments")
+	}
+}
+
+// backups says how many backups of a kind to make.
+func backups(t *testing.T) int {
+	t.Helper()
+	text := os.Getenv("BACKUPS")
+	if text == "" {
+		return 3
+	}
+	count, err := strconv.Atoi(text)
+	if err != nil || count < 1 {
+		t.Fatalf("BACKUPS is not a number of backups: %q", text)
+	}
+	return count
 }
 
 // again makes a backup with a name of its own.
@@ -62,23 +102,30 @@ func (w *world) again(t *testing.T, args ...string) *story.BackupReport {
 	return report
 }
 
-// lastRecords returns the number of the last record in each snapshot of a backup.
-func (w *world) lastRecords(t *testing.T, report *story.BackupReport) []int64 {
+// lastRecords returns the number of the last record in the snapshot of each disk of a VM in a backup.
+func (w *world) lastRecords(t *testing.T, report *story.BackupReport, vm *troubleVM) []int64 {
 	t.Helper()
+	claims := map[string]string{} // by snapshot
+	for _, item := range report.Items {
+		if item.GetKind() == "VolumeSnapshot" {
+			claims[item.GetName()] = text(item, "spec", "source", "persistentVolumeClaimName")
+		}
+	}
 	var last []int64
 	for _, item := range report.Items {
-		if item.GetKind() != "VolumeSnapshotContent" {
+		claim := claims[text(item, "spec", "volumeSnapshotRef", "name")]
+		if item.GetKind() != "VolumeSnapshotContent" || !strings.HasPrefix(claim, vm.name+"-") {
 			continue
 		}
-		handle, _, _ := unstructured.NestedString(item.Object, "status", "snapshotHandle")
+		handle := text(item, "status", "snapshotHandle")
 		records, err := cluster.Records(w.SnapshotBytes(handle))
 		if err != nil || len(records) == 0 {
 			t.Fatalf("snapshot %q holds %d records: %v", handle, len(records), err)
 		}
 		last = append(last, records[len(records)-1])
 	}
-	if len(last) != 2 {
-		t.Fatalf("there are snapshots of %d disks", len(last))
+	if len(last) != vm.disks {
+		t.Fatalf("there are snapshots of %d disks of %s", len(last), vm.name)
 	}
 	return last
 }

@@ -70,32 +70,6 @@ func (w *world) troubleCut(t *testing.T, vm *troubleVM, backup *story.BackupRepo
 	return torn(w.troubleRecords(t, vm))
 }
 
-func TestTroubleTheDisksOfABusyVMAreCopiedAtOneMoment(t *testing.T) {
-	w := living(t)
-	t.Run("ByNamespace", func(t *testing.T) {
-		vm, other := busy("office"), healthy("office")
-		w.troubleRun(t, other)
-		w.troubleBusy(t, vm)
-		report := w.backup(t, "--include-namespaces", "office")
-		troubleHooks(t, report, 4, 0)
-		w.checkVerdicts(t, report, map[string]verdict{"busy": {"filesystem", "", "info"}, "healthy": {"filesystem", "", "info"}})
-		if w.troubleCut(t, vm, report) {
-			t.Error("the disks were copied at different moments")
-		}
-		w.troubleOver(t, other)
-	})
-	t.Run("ByLabel", func(t *testing.T) {
-		vm := busy("office")
-		w.troubleBusy(t, vm)
-		report := w.backup(t, "--selector", "app=busy")
-		troubleHooks(t, report, 2, 0)
-		w.checkVerdicts(t, report, map[string]verdict{"busy": {"filesystem", "", "info"}})
-		if w.troubleCut(t, vm, report) {
-			t.Error("the disks were copied at different moments")
-		}
-	})
-}
-
 // troubleBusy makes a VM and waits until its guest writes.
 func (w *world) troubleBusy(t *testing.T, vm *troubleVM) {
 	t.Helper()
@@ -104,28 +78,6 @@ func (w *world) troubleBusy(t *testing.T, vm *troubleVM) {
 	if torn(w.troubleRecords(t, vm)) {
 		t.Error("the guest does not write to its disks in turn")
 	}
-}
-
-// TestTroubleWithoutHooksADiskIsOlder shows that the story above can fail.
-func TestTroubleWithoutHooksADiskIsOlder(t *testing.T) {
-	w := living(t)
-	vm := busy("hasty")
-	vm.marks = `kubevirt.io/skip-backup-hooks: "true"` // KubeVirt copies it to the instance, and takes it away if it is not here
-	w.troubleBusy(t, vm)
-	for range 5 {
-		w.troubleUnhooked(t, vm)
-		report, err := w.Backup(t.Context(), name(t)+"-"+string(vm.uid[:8]), "--include-namespaces", "hasty")
-		if err != nil {
-			t.Fatal(err)
-		}
-		wentWell(t, report.Report)
-		troubleHooks(t, report, 0, 0)
-		if w.troubleCut(t, vm, report) {
-			return
-		}
-		vm.uid = w.troubleRuns(t, vm)
-	}
-	t.Error("even without hooks the disks are always copied at one moment")
 }
 
 // troubleUnhooked waits until KubeVirt took the hooks, with which each pod is born, from a VM's pod.

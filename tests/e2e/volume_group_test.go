@@ -32,7 +32,7 @@ func TestTheDisksOfAVMAreOneVolumeGroup(t *testing.T) {
 		report := w.backup(t, "--include-namespaces", vm.namespace)
 		w.checkVerdicts(t, report, map[string]verdict{"busy": {"filesystem", "", "info"}})
 		oneGroup(t, report)
-		if numbers := w.lastRecords(t, report); differs(numbers) {
+		if numbers := w.lastRecords(t, report, vm); differs(numbers) {
 			t.Errorf("the disks end with records %v", numbers)
 		}
 		if w.troubleCut(t, vm, report) {

@@ -79,7 +79,16 @@ func living(t *testing.T) *world {
 	t.Helper()
 	skipIfForeign(t, "needs our own cluster, whose guests, disks, imports and faults it plays itself")
 	t.Parallel()
+	storedWorlds.end() // its stories have been told
 	return livingWorlds.enter(t)
+}
+
+// end stops the one world that nobody needs any more, if it has begun.
+func (w *worlds) end() {
+	if b := <-w.idle; b.world != nil {
+		_ = b.Cluster.Stop() // stopAll tells
+	}
+	w.idle <- &begun{}
 }
 
 // stored returns the world in which objects of KubeVirt and CDI are only stored, so that any situation can be loaded. Its stories
