@@ -49,8 +49,9 @@ func TestCluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	started := time.Now()
-	wg.Go(func() { guest, guestErr = Start(t.Context(), Options{Without: []string{KubeVirt}}) })
-	wg.Go(func() { other, otherErr = Start(t.Context(), Options{Exec: echo, Without: []string{KubeVirt}}) })
+	without := []string{KubeVirt, CDI}
+	wg.Go(func() { guest, guestErr = Start(t.Context(), Options{Without: without}) })
+	wg.Go(func() { other, otherErr = Start(t.Context(), Options{Exec: echo, Without: without}) })
 	wg.Wait()
 	for _, c := range []*Cluster{guest, other} {
 		if c != nil {

@@ -18,8 +18,8 @@ import (
 	"k8s.io/client-go/util/retry"
 )
 
-// TestKubeVirt lets KubeVirt's own processes treat VMs.
-func TestKubeVirt(t *testing.T) {
+// TestWholeCluster looks at bytes in volumes, and lets CDI's own processes treat DataVolumes and KubeVirt's treat VMs.
+func TestWholeCluster(t *testing.T) {
 	if err := Build(t.Context(), os.Stderr); err != nil {
 		t.Fatal(err)
 	}
@@ -29,11 +29,17 @@ func TestKubeVirt(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Stop() })
-	t.Logf("cluster with KubeVirt up after %s", time.Since(started))
+	t.Logf("cluster up after %s", time.Since(started))
 	for _, test := range []struct {
 		name string
 		run  func(*testing.T, *Cluster)
 	}{
+		{"volumes keep bytes", testVolumes},
+		{"a group of volumes is snapshotted", testGroupSnapshot},
+		{"a volume waits for its consumer", testOnDemand},
+		{"the driver fails as it is told to", testCSIFaults},
+		{"DataVolumes are filled", testDataVolumes},
+		{"DataVolumes are restored", testRestoredDataVolumes},
 		{"runs a VM", testRun},
 		{"freezes a guest", testFreeze},
 		{"fails as a guest is told to, with virt-freezer", testTroubledGuest},

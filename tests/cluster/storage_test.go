@@ -6,34 +6,12 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
-
-// TestStorage starts a cluster and looks at bytes in volumes.
-func TestStorage(t *testing.T) {
-	if err := Build(t.Context(), os.Stderr); err != nil {
-		t.Fatal(err)
-	}
-	started := time.Now()
-	c, err := Start(t.Context(), Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = c.Stop() })
-	t.Logf("cluster up after %s", time.Since(started))
-	t.Run("volumes keep bytes", func(t *testing.T) { testVolumes(t, c) })
-	t.Run("a group of volumes is snapshotted", func(t *testing.T) { testGroupSnapshot(t, c) })
-	t.Run("a volume waits for its consumer", func(t *testing.T) { testOnDemand(t, c) })
-	t.Run("the driver fails as it is told to", func(t *testing.T) { testCSIFaults(t, c) })
-	t.Run("DataVolumes are filled", func(t *testing.T) { testDataVolumes(t, c) })
-	t.Run("DataVolumes are restored", func(t *testing.T) { testRestoredDataVolumes(t, c) })
-	t.Run("the driver's death is noticed", func(t *testing.T) { testDriverDeath(t, c) })
-}
 
 // load puts the objects of a YAML text, in which verbs are replaced as by fmt.Sprintf, into the cluster.
 func load(t *testing.T, c *Cluster, text string, args ...any) {
@@ -188,26 +166,4 @@ func testCSIFaults(t *testing.T, c *Cluster) {
 	until(t, c, volumeSnapshot("faults", "failing"), false, "status", "readyToUse")
 	fail(CSIFaults{})
 	until(t, c, volumeSnapshot("faults", "failing"), true, "status", "readyToUse")
-}
-
-func testDriverDeath(t *testing.T, c *Cluster) {
-	for _, p := range c.supervisor.list() {
-		if p.command.name == "csidriver" {
-			if err := p.cmd.Process.Signal(syscall.SIGKILL); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	select {
-	case <-c.Done():
-	case <-time.After(5 * time.Second):
-		t.Fatal("nobody noticed")
-	}
-	if err := c.Err(); !strings.HasPrefix(err.Error(), "csidriver exited: signal: killed") {
-		t.Errorf("the cause is %v", err)
-	}
-	testStop(t, c)
-	if err := os.RemoveAll(c.Dir); err != nil { // kept for its logs
-		t.Error(err)
-	}
 }
