@@ -2,9 +2,11 @@ package cluster
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -58,14 +60,20 @@ func startControlPlane(ctx context.Context, c *Cluster) error {
 		return err
 	}
 	c.server = "https://" + loopback(port)
-	if c.Kubeconfig, err = c.writeKubeconfig("kubeconfig", admin); err != nil {
+	// With a certificate, the API server would verify its signature anew at every request.
+	token := rand.Text()
+	tokens := c.path("pki", "tokens.csv")
+	if err := os.WriteFile(tokens, []byte(token+",admin,admin,system:masters\n"), 0o600); err != nil {
+		return fmt.Errorf("writing the administrator's token: %w", err)
+	}
+	if c.Kubeconfig, err = c.writeUserKubeconfig("kubeconfig", &clientcmdapi.AuthInfo{Token: token}); err != nil {
 		return err
 	}
 	if c.RESTConfig, err = clientcmd.BuildConfigFromFlags("", c.Kubeconfig); err != nil {
 		return fmt.Errorf("reading the kubeconfig: %w", err)
 	}
 	c.RESTConfig.QPS = -1 // no throttling on the client's side
-	if err := startAPIServer(ctx, c, port, etcd, admin); err != nil {
+	if err := startAPIServer(ctx, c, port, etcd, tokens, admin); err != nil {
 		return err
 	}
 	c.clients, err = newClients(c.RESTConfig)
@@ -103,7 +111,7 @@ func startEtcd(ctx context.Context, c *Cluster, admin identity) (string, error) 
 	return client, err
 }
 
-func startAPIServer(ctx context.Context, c *Cluster, port int, etcd string, admin identity) error {
+func startAPIServer(ctx context.Context, c *Cluster, port int, etcd, tokens string, admin identity) error {
 	server, err := c.authority.issue("kube-apiserver", "system:masters")
 	if err != nil {
 		return err
@@ -121,6 +129,7 @@ func startAPIServer(ctx context.Context, c *Cluster, port int, etcd string, admi
 			"--endpoint-reconciler-type=none", // a loopback address is not allowed in endpoints
 			"--etcd-servers=" + etcd, "--etcd-cafile=" + c.authority.bundle(), "--etcd-certfile=" + server.cert, "--etcd-keyfile=" + server.key,
 			"--tls-cert-file=" + server.cert, "--tls-private-key-file=" + server.key, "--client-ca-file=" + c.authority.bundle(),
+			"--token-auth-file=" + tokens,
 			"--kubelet-client-certificate=" + server.cert, "--kubelet-client-key=" + server.key, "--kubelet-certificate-authority=" + c.authority.bundle(),
 			"--kubelet-preferred-address-types=InternalIP", // the nodes' names do not resolve
 			"--service-account-key-file=" + serviceAccountKey, "--service-account-signing-key-file=" + serviceAccountKey,
