@@ -194,15 +194,12 @@ func testRun(t *testing.T, c *Cluster) {
 	if got, want := pod.GetAnnotations()["pre.hook.backup.velero.io/command"], `["/usr/bin/virt-freezer", "--freeze", "--name", "web", "--namespace", "kv"]`; got != want {
 		t.Errorf("the hook before a backup is %s", got)
 	}
-	vmi := live(t, c, instanceOf(vm))
 	for _, condition := range []string{"Ready", "AgentConnected", "LiveMigratable"} {
-		if !conditionTrue(vmi, condition) {
-			t.Errorf("the instance is not %s: %v", condition, vmi.Object["status"])
-		}
+		await(t, c, instanceOf(vm), condition, func(live *unstructured.Unstructured) bool { return conditionTrue(live, condition) })
 	}
 	// Nobody but KubeVirt writes an instance's status.
-	change(t, c, vmi, func(live map[string]any) { live["status"].(map[string]any)["fsFreezeStatus"] = "frozen" })
-	if got := nestedString(live(t, c, vmi), "status", "fsFreezeStatus"); got != "" {
+	change(t, c, instanceOf(vm), func(live map[string]any) { live["status"].(map[string]any)["fsFreezeStatus"] = "frozen" })
+	if got := nestedString(live(t, c, instanceOf(vm)), "status", "fsFreezeStatus"); got != "" {
 		t.Errorf("a stranger could set fsFreezeStatus to %q", got)
 	}
 }
