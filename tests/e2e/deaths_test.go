@@ -82,7 +82,10 @@ func beginStory(t *testing.T, test string) *toldStory {
 		t.Fatal(err)
 	}
 	go func() { s.ended <- s.program.Wait() }()
+	// Ctrl-C in a terminal reaches only the terminal's own session.
+	forget := context.AfterFunc(interrupted, func() { _ = s.program.Process.Signal(os.Interrupt) })
 	t.Cleanup(func() {
+		forget()
 		_ = s.program.Process.Kill() // it has ended, unless this test failed
 		if s.folder != "" {
 			_ = os.RemoveAll(s.folder) // the program keeps it for its logs
