@@ -3,6 +3,7 @@ package cluster
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -34,7 +35,20 @@ func (c *Cluster) Bytes(ctx context.Context, namespace, claim string) (string, e
 
 // SnapshotBytes returns the path of the file that holds the bytes of a CSI snapshot, by its handle.
 func (c *Cluster) SnapshotBytes(handle string) string {
-	return c.path("csi", "snapshots", handle, "disk.img")
+	return c.path("csi", "snapshots", handle, "files", "disk.img")
+}
+
+// SnapshotTook returns how long the CSI driver needed for a snapshot, by its handle.
+func (c *Cluster) SnapshotTook(handle string) (time.Duration, error) {
+	content, err := os.ReadFile(c.path("csi", "snapshots", handle, "item.json"))
+	if err != nil {
+		return 0, fmt.Errorf("reading of a snapshot: %w", err)
+	}
+	var item struct{ Took time.Duration }
+	if err := json.Unmarshal(content, &item); err != nil {
+		return 0, fmt.Errorf("reading of snapshot %s: %w", handle, err)
+	}
+	return item.Took, nil
 }
 
 // ReadText returns the text that the bytes of a claim's volume begin with, up to the first zero.

@@ -11,21 +11,28 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"velero-plugin-for-kubevirt/tests/story"
 )
 
-// Snapshots returns the files with the bytes of the snapshots in a backup, by claim.
-func (w *World) Snapshots(report *story.BackupReport) (map[string]string, error) {
+// A Snapshot is one in a backup.
+type Snapshot struct {
+	Path string        // of the file with its bytes
+	Took time.Duration // by the storage
+}
+
+// Snapshots returns the snapshots in a backup, by claim.
+func (w *World) Snapshots(report *story.BackupReport) (map[string]Snapshot, error) {
 	handles := map[string]string{}
 	for _, item := range report.Items {
 		if item.GetKind() == "VolumeSnapshotContent" {
 			handles[item.GetName()], _, _ = unstructured.NestedString(item.Object, "status", "snapshotHandle")
 		}
 	}
-	paths := map[string]string{}
+	snapshots := map[string]Snapshot{}
 	for _, item := range report.Items {
 		if item.GetKind() != "VolumeSnapshot" {
 			continue
@@ -35,21 +42,25 @@ func (w *World) Snapshots(report *story.BackupReport) (map[string]string, error)
 		if handles[content] == "" {
 			return nil, fmt.Errorf("backup %s has VolumeSnapshot %s/%s without handle", report.Name, item.GetNamespace(), item.GetName())
 		}
-		paths[claim] = w.Cluster.SnapshotBytes(handles[content])
+		took, err := w.Cluster.SnapshotTook(handles[content])
+		if err != nil {
+			return nil, err
+		}
+		snapshots[claim] = Snapshot{Path: w.Cluster.SnapshotBytes(handles[content]), Took: took}
 	}
-	return paths, nil
+	return snapshots, nil
 }
 
-// Inspect looks at copies of two disks: at the file systems as they are, and at the files with the guest's own program, as they are
+// Inspect looks at copies of the snapshots of two disks: at the file systems as they are, and at the files with the guest's own program, as they are
 // after the journals were replayed.
-func Inspect(ctx context.Context, root, data string) (truth Truth, err error) {
+func Inspect(ctx context.Context, root, data Snapshot) (truth Truth, err error) {
 	dir, err := os.MkdirTemp("", "inspect-")
 	if err != nil {
 		return truth, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	rootCopy, dataCopy, mounted := filepath.Join(dir, "root"), filepath.Join(dir, "data"), filepath.Join(dir, "mounted")
-	for from, to := range map[string]string{root: rootCopy, data: dataCopy} {
+	for from, to := range map[string]string{root.Path: rootCopy, data.Path: dataCopy} {
 		if err := copyDisk(ctx, from, to); err != nil {
 			return truth, err
 		}

@@ -83,7 +83,7 @@ func runMachine(ctx context.Context) (code int, err error) {
 	defer locked.Close()
 	code, err = runStage(ctx, first, dir, syscall.CLONE_NEWNS|syscall.CLONE_NEWPID|syscall.CLONE_NEWNET|syscall.CLONE_NEWUTS|syscall.CLONE_NEWIPC)
 	// The machine is gone, and what it mounted with it.
-	err = errors.Join(err, removeCgroups("/sys/fs/cgroup", filepath.Base(dir)))
+	err = errors.Join(err, removeCgroups("/sys/fs/cgroup", filepath.Base(dir)), detachLoops(dir))
 	if code != 0 && ctx.Err() == nil {
 		fmt.Fprintln(os.Stderr, "guest: logs are in", filepath.Join(dir, clusterFolder, "logs"))
 		// The disks and images are too much to keep.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -25,7 +26,7 @@ func TestAHotpluggedDiskIsFrozenToo(t *testing.T) {
 	vm := VM{"hotplug", "web"}
 	boots(t, vm)
 	claim := vm.Name + "-hot"
-	if err := world.apply(t.Context(), fmt.Sprintf(claimYAML, vm.Namespace, claim, 64<<20)); err != nil {
+	if err := world.apply(t.Context(), fmt.Sprintf(claimYAML, vm.Namespace, claim, corev1.PersistentVolumeFilesystem, 64<<20)); err != nil {
 		t.Fatal(err)
 	}
 	machine := vm.object("VirtualMachine")
@@ -58,10 +59,10 @@ func TestAHotpluggedDiskIsFrozenToo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if recovery, err := needsRecovery(snapshots[claim]); err != nil || recovery {
+	if recovery, err := needsRecovery(snapshots[claim].Path); err != nil || recovery {
 		t.Errorf("the hotplugged disk was not frozen: %t, %v", recovery, err)
 	}
-	if out, err := run(t.Context(), "e2fsck", "-f", "-n", snapshots[claim]); err != nil {
+	if out, err := run(t.Context(), "e2fsck", "-f", "-n", snapshots[claim].Path); err != nil {
 		t.Errorf("%v: %s", err, out)
 	}
 

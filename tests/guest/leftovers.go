@@ -14,9 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// folders are the names of the folders that machines write to, in the temporary folder. The containers of a machine are in cgroups of
-// the same name.
-const folders = "guest-*"
+// folders are the names of the folders that machines write to, in the temporary folder, where others must not have any of that name. The
+// containers of a machine are in cgroups of the same name.
+const folders = "kubevirt-guest-*"
 
 // makeDir makes the folder of a machine, and locks it.
 func makeDir() (dir string, locked *os.File, err error) {
@@ -40,7 +40,8 @@ func lock(dir string) (*os.File, error) {
 	return file, nil
 }
 
-// removeKilled removes what machines left whose program was killed: files and empty cgroups. Everything else ended with it.
+// removeKilled removes what machines left whose program was killed: files, empty cgroups and loop devices. Everything else ended with
+// it.
 func removeKilled() error {
 	dirs, err := filepath.Glob(filepath.Join(os.TempDir(), folders))
 	if err != nil {
@@ -56,7 +57,7 @@ func removeKilled() error {
 		if keep == nil {
 			continue
 		}
-		if err := errors.Join(removeCgroups("/sys/fs/cgroup", filepath.Base(dir)), os.RemoveAll(dir)); err != nil {
+		if err := errors.Join(removeCgroups("/sys/fs/cgroup", filepath.Base(dir)), detachLoops(dir), os.RemoveAll(dir)); err != nil {
 			return fmt.Errorf("removing what an earlier run left: %w", err)
 		}
 	}
@@ -93,6 +94,69 @@ func removeCgroups(root, name string) error {
 		if err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// A file is one by its device and number there.
+type file struct{ device, inode uint64 }
+
+// detachLoops detaches the loop devices of a machine's disks, and those that its kubelet made of them to keep them open: loop devices do
+// not end with namespaces, either.
+func detachLoops(dir string) error {
+	disks := map[file]bool{}
+	err := filepath.WalkDir(filepath.Join(dir, clusterFolder, "csi"), func(path string, entry fs.DirEntry, err error) error {
+		var stat unix.Stat_t
+		if err == nil && entry.Type().IsRegular() {
+			err = unix.Lstat(path, &stat)
+			disks[file{stat.Dev, stat.Ino}] = true
+		}
+		return err
+	})
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	// Twice, because a device may have a lower number than the one it was made of.
+	ours := map[uint64]bool{}
+	for range 2 {
+		attached, err := filepath.Glob("/sys/block/loop*/loop")
+		if err != nil {
+			return err
+		}
+		for _, path := range attached {
+			if err := detachLoop(filepath.Base(filepath.Dir(path)), disks, ours); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// detachLoop detaches a loop device if it is of one of the disks, or of one of our devices, and adds it to those.
+func detachLoop(name string, disks map[file]bool, ours map[uint64]bool) (err error) {
+	var number int
+	if _, err := fmt.Sscanf(name, "loop%d", &number); err != nil {
+		return fmt.Errorf("the loop device %q: %w", name, err)
+	}
+	device := unix.Mkdev(loopMajor, uint32(number))
+	path := filepath.Join("/dev", name)
+	if err = unix.Mknod(path, unix.S_IFBLK|0o600, int(device)); err == nil { // only the machine had it
+		defer func() { err = errors.Join(err, os.Remove(path)) }()
+	} else if !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("making %s: %w", path, err)
+	}
+	loop, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer loop.Close()
+	status, err := unix.IoctlLoopGetStatus64(int(loop.Fd()))
+	if err == nil && (disks[file{status.Device, status.Inode}] || ours[status.Rdevice]) {
+		ours[device] = true
+		err = unix.IoctlSetInt(int(loop.Fd()), unix.LOOP_CLR_FD, 0)
+	}
+	if err != nil && !errors.Is(err, unix.ENXIO) { // it has just been detached
+		return fmt.Errorf("detaching %s: %w", path, err)
 	}
 	return nil
 }

@@ -114,8 +114,8 @@ func mountVar(dir string) error {
 	return unix.Mount(kubelet, "/var/lib/kubelet", "", unix.MS_BIND, "")
 }
 
-// loopDevices is how many there are to find a free one among.
-const loopDevices = 64
+// loopDevices is how many there are to find a free one among, and loopMajor their number (Linux, include/uapi/linux/major.h).
+const loopDevices, loopMajor = 64, 7
 
 // mountDev makes the devices that a node needs. KVM is not among them: a test must not depend on it.
 func mountDev(dir string) error {
@@ -140,7 +140,7 @@ func mountDev(dir string) error {
 			name         string
 			kind         uint32
 			major, minor uint32
-		}{fmt.Sprintf("loop%d", n), unix.S_IFBLK, 7, n})
+		}{fmt.Sprintf("loop%d", n), unix.S_IFBLK, loopMajor, n})
 	}
 	for _, folder := range []string{"net", "pts", "shm"} {
 		if err := os.Mkdir(filepath.Join(dev, folder), 0o755); err != nil {

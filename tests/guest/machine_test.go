@@ -37,8 +37,10 @@ func TestBeAMachine(t *testing.T) {
 		if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil {
 			cgroup = filepath.Join("/sys/fs/cgroup", filepath.Base(dir))
 		}
+		disks := filepath.Join(dir, clusterFolder, "csi")
 		script := "set -e; mkdir -p " + cgroup + "/pod; mount -t tmpfs marked-by-guest-test /mnt; ip link add br-guest-test type bridge; " +
-			"setsid sleep 98765 & echo ready"
+			"mkdir -p " + disks + "; cd " + disks + "; truncate --size=1M disk.img; " +
+			"losetup --find $(losetup --find --show disk.img); setsid sleep 98765 & echo ready"
 		shell := exec.Command("/bin/sh", "-c", script)
 		shell.Stdout, shell.Stderr = os.Stdout, os.Stderr
 		if err := shell.Run(); err != nil {
@@ -66,6 +68,7 @@ func TestAnInterruptedMachineLeavesNothing(t *testing.T) {
 			if err := machine.Start(); err != nil {
 				t.Fatal(err)
 			}
+			t.Cleanup(func() { _ = machine.Process.Kill() }) // if the test fails
 			text := ""
 			for buffer := make([]byte, 4096); !strings.Contains(text, "ready\n"); {
 				n, err := said.Read(buffer)
@@ -76,6 +79,9 @@ func TestAnInterruptedMachineLeavesNothing(t *testing.T) {
 			dirs, err := filepath.Glob(filepath.Join(temp, folders))
 			if err != nil || len(dirs) != 1 {
 				t.Fatal(dirs, err)
+			}
+			if got := loops(t, dirs[0]); got < 2 {
+				t.Fatalf("%d loop devices are attached", got)
 			}
 			if running(t, "98765") == 0 {
 				t.Fatal("nothing runs in the machine")
@@ -105,12 +111,32 @@ func TestAnInterruptedMachineLeavesNothing(t *testing.T) {
 					t.Errorf("a %s is left: %q, %v", what, left, err)
 				}
 			}
+			if got := loops(t, dirs[0]); got > 0 {
+				t.Errorf("%d loop devices are attached", got)
+			}
 			mounts, err := os.ReadFile("/proc/mounts")
 			if err != nil || strings.Contains(string(mounts), "marked-by-guest-test") || strings.Contains(string(mounts), temp) {
 				t.Errorf("mounts are left: %v\n%s", err, mounts)
 			}
 		})
 	}
+}
+
+// loops counts the loop devices of files in a folder, and of other loop devices.
+func loops(t *testing.T, folder string) int {
+	t.Helper()
+	attached, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := 0
+	for _, path := range attached {
+		backing, err := os.ReadFile(path)
+		if err == nil && (strings.Contains(string(backing), filepath.Base(folder)) || strings.HasPrefix(string(backing), "/dev/loop")) {
+			count++
+		}
+	}
+	return count
 }
 
 // running counts the processes with a word in their command line.

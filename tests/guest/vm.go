@@ -56,7 +56,8 @@ func Start(ctx context.Context, plugin string, progress io.Writer) (*World, erro
 	return w, err
 }
 
-// A VM is a virtual machine with a root disk and a data disk, each a claim: NAME-root and NAME-data.
+// A VM is a virtual machine with a root disk and a data disk, each a claim: NAME-root is a file system with an image, NAME-data a block
+// device.
 type VM struct {
 	Namespace, Name string
 }
@@ -105,7 +106,7 @@ const claimYAML = `
 apiVersion: v1
 kind: PersistentVolumeClaim
 metadata: {namespace: %s, name: %s}
-spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: %d}}}
+spec: {accessModes: [ReadWriteOnce], volumeMode: %s, resources: {requests: {storage: %d}}}
 `
 
 // dataSize is that of the data disk.
@@ -113,6 +114,14 @@ const dataSize = 128 << 20
 
 // Make creates a VM with its disks and namespace.
 func (w *World) Make(ctx context.Context, vm VM) error {
+	if err := w.makeDisks(ctx, vm); err != nil {
+		return err
+	}
+	return w.apply(ctx, fmt.Sprintf(vmYAML, vm.Namespace, vm.Name))
+}
+
+// makeDisks creates the namespace of a VM and its disks.
+func (w *World) makeDisks(ctx context.Context, vm VM) error {
 	namespace := &corev1.Namespace{}
 	namespace.Name = vm.Namespace
 	if err := w.Create(ctx, namespace); err != nil {
@@ -121,23 +130,27 @@ func (w *World) Make(ctx context.Context, vm VM) error {
 	if err := w.Cluster.PublishRootCA(ctx, vm.Namespace); err != nil {
 		return err
 	}
-	image, err := os.Stat(w.images.GuestDisk)
+	if err := w.apply(ctx, fmt.Sprintf(claimYAML, vm.Namespace, vm.Name+"-data", corev1.PersistentVolumeBlock, dataSize)); err != nil {
+		return err
+	}
+	return w.makeDisk(ctx, vm, "root", w.images.GuestDisk)
+}
+
+// makeDisk creates a claim of a VM that holds a copy of an image.
+func (w *World) makeDisk(ctx context.Context, vm VM, disk, image string) error {
+	info, err := os.Stat(image)
 	if err != nil {
 		return err
 	}
-	for name, size := range map[string]int64{"root": image.Size(), "data": dataSize} {
-		if err := w.apply(ctx, fmt.Sprintf(claimYAML, vm.Namespace, vm.Name+"-"+name, size)); err != nil {
-			return err
-		}
+	claim := vm.Name + "-" + disk
+	if err := w.apply(ctx, fmt.Sprintf(claimYAML, vm.Namespace, claim, corev1.PersistentVolumeFilesystem, info.Size())); err != nil {
+		return err
 	}
-	root, err := w.Cluster.Bytes(ctx, vm.Namespace, vm.Name+"-root")
+	path, err := w.Cluster.Bytes(ctx, vm.Namespace, claim)
 	if err != nil {
 		return err
 	}
-	if err := copyDisk(ctx, w.images.GuestDisk, root); err != nil {
-		return err
-	}
-	return w.apply(ctx, fmt.Sprintf(vmYAML, vm.Namespace, vm.Name))
+	return copyDisk(ctx, image, path)
 }
 
 // copyDisk copies the bytes of a disk without its holes.
@@ -148,10 +161,16 @@ func copyDisk(ctx context.Context, from, to string) error {
 	return nil
 }
 
-func (w *World) apply(ctx context.Context, text string) error {
+// apply creates an object from its text, with changes.
+func (w *World) apply(ctx context.Context, text string, changes ...func(obj map[string]any) error) error {
 	obj := &unstructured.Unstructured{}
 	if err := yaml.Unmarshal([]byte(text), &obj.Object); err != nil {
 		return err
+	}
+	for _, change := range changes {
+		if err := change(obj.Object); err != nil {
+			return err
+		}
 	}
 	if err := w.Create(ctx, obj); err != nil {
 		return fmt.Errorf("creating %s %s/%s: %w", obj.GetKind(), obj.GetNamespace(), obj.GetName(), err)

@@ -3,7 +3,9 @@ package main
 import (
 	"errors"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"runtime"
 	"syscall"
 )
@@ -43,6 +45,29 @@ func createDisk(path string, size int64, from string) (err error) {
 		return err
 	}
 	return target.Truncate(max(size, info.Size()))
+}
+
+// copyOthers copies the files and folders beside a disk: what was written to a volume that was mounted. A kubelet says whose they are.
+func copyOthers(target, source string) error {
+	return filepath.WalkDir(source, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(source, path)
+		if err != nil {
+			return err
+		}
+		to := filepath.Join(target, name)
+		switch {
+		case name == "." || name == disk:
+			return nil
+		case entry.IsDir():
+			return os.Mkdir(to, 0o755)
+		case entry.Type().IsRegular():
+			return createDisk(to, 0, path)
+		}
+		return nil // a socket has nothing to copy
+	})
 }
 
 // copySparse copies a file without its holes: only what the file system has stored is read and written. Within that, the

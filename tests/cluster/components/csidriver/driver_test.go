@@ -66,6 +66,35 @@ func TestACopyKeepsBytesAndHoles(t *testing.T) {
 	}
 }
 
+// TestASnapshotHasEveryFile snapshots a volume with more than a disk: the state of a TPM, say.
+func TestASnapshotHasEveryFile(t *testing.T) {
+	s, err := openStore(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.add(volumes, &item{ID: "vol-1", Size: 1 << 20}, ""); err != nil {
+		t.Fatal(err)
+	}
+	state := filepath.Join(filepath.Dir(s.disk(volumes, "vol-1")), "swtpm", "state")
+	if err := os.Mkdir(filepath.Dir(state), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(state, []byte("sealed"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	snapshot := &item{ID: "snap-1", Size: 1 << 20}
+	if err := s.add(snapshots, snapshot, s.disk(volumes, "vol-1")); err != nil {
+		t.Fatal(err)
+	}
+	content, err := os.ReadFile(filepath.Join(filepath.Dir(s.disk(snapshots, "snap-1")), "swtpm", "state"))
+	if err != nil || string(content) != "sealed" {
+		t.Errorf("the snapshot has %q, %v", content, err)
+	}
+	if stored, err := s.get(snapshots, "snap-1"); err != nil || stored.Took <= 0 || stored.Took != snapshot.Took {
+		t.Errorf("the snapshot is described as %+v, %v", stored, err)
+	}
+}
+
 func write(t *testing.T, path string, offset int64, text string) {
 	t.Helper()
 	file, err := os.OpenFile(path, os.O_WRONLY, 0)

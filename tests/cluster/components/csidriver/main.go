@@ -1,4 +1,4 @@
-// Command csidriver is a CSI driver for tests: a volume is a folder with a sparse disk.img, a snapshot is a copy of it.
+// Command csidriver is a CSI driver for tests: a volume is a folder with a sparse disk.img, a snapshot is a copy of the folder.
 // It needs neither a node nor privileges, keeps real bytes, and fails on request.
 package main
 

@@ -23,16 +23,24 @@ func mount(source, target string, block bool) error {
 	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
 		return err
 	}
+	if info, err := os.Stat(target); err == nil && info.Mode()&fs.ModeDevice != 0 {
+		return nil // it is mounted already
+	}
 	file, err := os.OpenFile(target, os.O_CREATE, 0o644)
 	if err != nil {
 		return err
 	}
 	file.Close()
-	device, err := losetup("--find", "--show", "--nooverlap", "--direct-io=on", source)
+	// One for each target, so that a pod that goes does not take it from the next.
+	device, err := losetup("--find", "--show", "--direct-io=on", source)
 	if err != nil {
 		return err
 	}
-	return bind(device, target)
+	if err := bind(device, target); err != nil {
+		_, detachErr := losetup("--detach", device)
+		return errors.Join(err, detachErr)
+	}
+	return nil
 }
 
 // bind mounts unless it is mounted already.

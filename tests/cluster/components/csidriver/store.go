@@ -24,16 +24,18 @@ const (
 	drafts    kind = "drafts" // items that are not complete
 )
 
-// An item is a volume or a snapshot: a folder with a disk and its description.
+// An item is a volume or a snapshot: a folder with its description and its files, one of which is a disk.
 type item struct {
 	ID      string
 	Source  string // for a volume: kind/id of what it was copied from, or empty; for a snapshot: its volume's id
 	Group   string // for a snapshot taken with others: the id they share
 	Size    int64
 	Created time.Time
+	Took    time.Duration // how long it took to make
 }
 
 const (
+	files       = "files" // what a volume with a file system shows
 	disk        = "disk.img"
 	description = "item.json"
 )
@@ -64,7 +66,7 @@ func (s *store) path(k kind, elements ...string) string {
 }
 
 // disk returns the path of an item's bytes.
-func (s *store) disk(k kind, id string) string { return s.path(k, id, disk) }
+func (s *store) disk(k kind, id string) string { return s.path(k, id, files, disk) }
 
 // get returns an item, or nil if there is none by that id.
 func (s *store) get(k kind, id string) (*item, error) {
@@ -105,8 +107,10 @@ func (s *store) list(k kind) ([]*item, error) {
 	return items, nil
 }
 
-// add creates an item whose disk begins with the bytes of another file, if given. It is there completely or not at all.
+// add creates an item whose disk begins with the bytes of another's, if given, and whose other files are the same. It is there
+// completely or not at all.
 func (s *store) add(k kind, new *item, from string) (err error) {
+	begin := time.Now()
 	draft := s.path(drafts, new.ID)
 	defer func() {
 		if err != nil {
@@ -116,12 +120,18 @@ func (s *store) add(k kind, new *item, from string) (err error) {
 	if err := os.RemoveAll(draft); err != nil {
 		return err
 	}
-	if err := os.Mkdir(draft, 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(draft, files), 0o755); err != nil {
 		return err
 	}
-	if err := createDisk(filepath.Join(draft, disk), new.Size, from); err != nil {
+	if err := createDisk(filepath.Join(draft, files, disk), new.Size, from); err != nil {
 		return err
 	}
+	if from != "" {
+		if err := copyOthers(filepath.Join(draft, files), filepath.Dir(from)); err != nil {
+			return err
+		}
+	}
+	new.Took = time.Since(begin)
 	if err := describe(draft, new); err != nil {
 		return err
 	}
