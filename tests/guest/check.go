@@ -24,14 +24,42 @@ var needed = []struct{ file, pkg string }{
 // room is how much space is needed, in GiB: in the cache the first time, and in the temporary folder while it runs.
 const room = 6
 
-// check tells what is missing, before anything is built.
+// check tells the first thing that is missing, before anything is built.
 func check() error {
-	if os.Geteuid() != 0 {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return err
+	}
+	for _, check := range []func() error{
+		func() error { return checkRoot(os.Geteuid()) },
+		func() error { return checkSystem("/etc/debian_version") },
+		checkPackages,
+		func() error { return checkCgroups("/sys/fs/cgroup") },
+		func() error { return checkRoomFor(cache, room) },
+		func() error { return checkRoomFor(os.TempDir(), room) },
+	} {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkRoot(user int) error {
+	if user != 0 {
 		return errors.New("a real node needs root: run it with sudo, or make e2e without")
 	}
-	if _, err := os.Stat("/etc/debian_version"); err != nil {
+	return nil
+}
+
+func checkSystem(versionFile string) error {
+	if _, err := os.Stat(versionFile); err != nil {
 		return errors.New("a real node is built from the packages of Debian or Ubuntu, and this is neither: make e2e does without")
 	}
+	return nil
+}
+
+func checkPackages() error {
 	var missing []string
 	for _, n := range needed {
 		_, err := exec.LookPath(n.file)
@@ -45,17 +73,7 @@ func check() error {
 	if len(missing) > 0 {
 		return fmt.Errorf("packages are missing, type: apt-get install --no-install-recommends %s", strings.Join(missing, " "))
 	}
-	if err := checkCgroups("/sys/fs/cgroup"); err != nil {
-		return err
-	}
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return err
-	}
-	if err := checkRoomFor(cache, room); err != nil {
-		return err
-	}
-	return checkRoomFor(os.TempDir(), room)
+	return nil
 }
 
 // checkCgroups looks for the controllers that containers need, of either version.
@@ -64,7 +82,7 @@ func checkCgroups(root string) error {
 	for _, controller := range []string{"cpu", "memory", "pids"} {
 		_, v1 := os.Stat(filepath.Join(root, controller, "cgroup.procs"))
 		if v2 := err == nil && slices.Contains(strings.Fields(string(content)), controller); !v2 && v1 != nil {
-			return fmt.Errorf("the cgroup controller %q is not mounted below %s: containers cannot run here", controller, root)
+			return fmt.Errorf("the cgroup controller %q is not mounted below %s, and containers need it: mount it, or make e2e without", controller, root)
 		}
 	}
 	return nil

@@ -155,27 +155,3 @@ func running(t *testing.T, word string) int {
 	}
 	return count
 }
-
-func TestWhatIsMissingIsNamed(t *testing.T) {
-	root := t.TempDir()
-	if err := checkCgroups(root); err == nil || !strings.Contains(err.Error(), `controller "cpu" is not mounted`) {
-		t.Errorf("without cgroups: %v", err)
-	}
-	if err := os.WriteFile(filepath.Join(root, "cgroup.controllers"), []byte("cpuset cpu io memory hugetlb pids\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if err := checkCgroups(root); err != nil {
-		t.Errorf("with cgroups of version 2: %v", err)
-	}
-	if err := checkRoomFor(t.TempDir(), 1<<40); err == nil || !strings.Contains(err.Error(), "are needed: make room") {
-		t.Errorf("without room: %v", err)
-	}
-	if os.Geteuid() != 0 {
-		return
-	}
-	t.Setenv("PATH", "")
-	want := "packages are missing, type: apt-get install --no-install-recommends debootstrap containerd"
-	if err := check(); err == nil || !strings.HasPrefix(err.Error(), want) || strings.Contains(err.Error(), "\n") {
-		t.Errorf("without packages: %v", err)
-	}
-}
