@@ -85,10 +85,20 @@ func LastBefore(lines []Line, limit time.Time) int {
 
 // Pause returns how long the guest did not write around a number, by its own clock: while it was frozen.
 func Pause(lines []Line, number int) time.Duration {
+	return pause(lines, func(n int) bool { return n == number || n == number+1 })
+}
+
+// LongestPause returns the longest time that the guest did not write, by its own clock.
+func LongestPause(lines []Line) time.Duration {
+	return pause(lines, func(int) bool { return true })
+}
+
+// pause returns the longest pause before certain numbers.
+func pause(lines []Line, counts func(number int) bool) time.Duration {
 	var pause, before time.Duration
 	for _, line := range lines {
 		n, ok := line.Wrote()
-		if ok && before > 0 && (n == number || n == number+1) {
+		if ok && before > 0 && counts(n) {
 			pause = max(pause, line.Up-before)
 		}
 		if ok {

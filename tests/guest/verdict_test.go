@@ -13,11 +13,49 @@ import (
 	"velero-plugin-for-kubevirt/pkg/kubevirt"
 )
 
-// TestTheGuestSaysWhetherItIsFrozen asks as the plugin does after the last snapshot, and measures for how much longer the guest stays
-// frozen because of that.
-func TestTheGuestSaysWhetherItIsFrozen(t *testing.T) {
-	vm := VM{"asked", "web"}
+// TestAVerdictTellsWhatWasSeen asks one guest, brings it into each state in which it is not frozen, and backs it up in that.
+func TestAVerdictTellsWhatWasSeen(t *testing.T) {
+	vm := VM{"verdicts", "web"}
 	boots(t, vm)
+	t.Run("AsksTheGuest", func(t *testing.T) { asked(t, vm) })
+	t.Run("FreezeIsBlocked", func(t *testing.T) {
+		blocked := "kill $(pidof qemu-ga); sleep 1; exec qemu-ga --statedir /run --method virtio-serial --path /dev/" +
+			"$(basename $(dirname $(grep -l guest_agent /sys/class/virtio-ports/*/name)))" +
+			" --block-rpcs=guest-fsfreeze-freeze,guest-fsfreeze-freeze-list,guest-fsfreeze-thaw,guest-fsfreeze-status"
+		if err := world.InGuest(t.Context(), vm, blocked); err != nil {
+			t.Fatal(err)
+		}
+		// The launcher asks for the list of commands anew when the agent connects.
+		if err := world.AwaitAgent(t.Context(), vm, patience); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(15 * time.Second)
+		crashes(t, vm, consistency.FreezeUnsupported, consistency.HookFailed, consistency.NoGuestAgent)
+	})
+	t.Run("AgentIsStopped", func(t *testing.T) {
+		if err := world.InGuest(t.Context(), vm, "kill $(pidof qemu-ga)"); err != nil {
+			t.Fatal(err)
+		}
+		if err := world.AwaitNoAgent(t.Context(), vm, patience); err != nil {
+			t.Fatal(err)
+		}
+		crashes(t, vm, consistency.NoGuestAgent)
+	})
+	t.Run("Paused", func(t *testing.T) {
+		if err := world.Subresource(t.Context(), vm, "pause"); err != nil {
+			t.Fatal(err)
+		}
+		crashes(t, vm, consistency.Paused)
+		if err := world.Subresource(t.Context(), vm, "unpause"); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// asked asks a guest whether it is frozen, as the plugin does after the last snapshot, and measures for how much longer it stays frozen
+// because of that.
+func asked(t *testing.T, vm VM) {
+	t.Helper()
 	live, err := plugin.NewLive(world.Cluster.RESTConfig)
 	if err != nil {
 		t.Fatal(err)
@@ -51,44 +89,6 @@ func TestTheGuestSaysWhetherItIsFrozen(t *testing.T) {
 		slices.Sort(took)
 		t.Logf("after %q: asking took %s, at most %s", state.request, took[len(took)/2], took[len(took)-1])
 	}
-}
-
-// TestAVerdictTellsWhatWasSeen brings one guest into each state in which it is not frozen, and backs it up in that.
-func TestAVerdictTellsWhatWasSeen(t *testing.T) {
-	vm := VM{"verdicts", "web"}
-	boots(t, vm)
-	t.Run("FreezeIsBlocked", func(t *testing.T) {
-		blocked := "kill $(pidof qemu-ga); sleep 1; exec qemu-ga --statedir /run --method virtio-serial --path /dev/" +
-			"$(basename $(dirname $(grep -l guest_agent /sys/class/virtio-ports/*/name)))" +
-			" --block-rpcs=guest-fsfreeze-freeze,guest-fsfreeze-freeze-list,guest-fsfreeze-thaw,guest-fsfreeze-status"
-		if err := world.InGuest(t.Context(), vm, blocked); err != nil {
-			t.Fatal(err)
-		}
-		// The launcher asks for the list of commands anew when the agent connects.
-		if err := world.AwaitAgent(t.Context(), vm, patience); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(15 * time.Second)
-		crashes(t, vm, consistency.FreezeUnsupported, consistency.HookFailed, consistency.NoGuestAgent)
-	})
-	t.Run("AgentIsStopped", func(t *testing.T) {
-		if err := world.InGuest(t.Context(), vm, "kill $(pidof qemu-ga)"); err != nil {
-			t.Fatal(err)
-		}
-		if err := world.AwaitNoAgent(t.Context(), vm, patience); err != nil {
-			t.Fatal(err)
-		}
-		crashes(t, vm, consistency.NoGuestAgent)
-	})
-	t.Run("Paused", func(t *testing.T) {
-		if err := world.Subresource(t.Context(), vm, "pause"); err != nil {
-			t.Fatal(err)
-		}
-		crashes(t, vm, consistency.Paused)
-		if err := world.Subresource(t.Context(), vm, "unpause"); err != nil {
-			t.Fatal(err)
-		}
-	})
 }
 
 // TestAStoppedVMIsClean stops a guest, whose agent shuts it down: its disks are as good as frozen ones.
