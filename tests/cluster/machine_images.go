@@ -20,6 +20,7 @@ import (
 type Images struct {
 	Launcher  string // an archive with the image of virt-launcher and virt-handler
 	GuestDisk string // a disk from which a virtual machine boots, see components/guest
+	EFIDisk   string // a disk with which it boots by EFI
 }
 
 // imageScripts make the images. Each makes one thing from what its arguments name.
@@ -76,8 +77,8 @@ func BuildImages(ctx context.Context, out io.Writer) (Images, error) {
 	if images.Launcher, err = i.launcher(ctx); err != nil {
 		return Images{}, fmt.Errorf("making the image of virt-launcher: %w", err)
 	}
-	if images.GuestDisk, err = i.guest(ctx); err != nil {
-		return Images{}, fmt.Errorf("making the guest's disk: %w", err)
+	if images.GuestDisk, images.EFIDisk, err = i.guest(ctx); err != nil {
+		return Images{}, fmt.Errorf("making the guest's disks: %w", err)
 	}
 	return images, nil
 }
@@ -104,12 +105,16 @@ func (i imageBuilder) launcher(ctx context.Context) (string, error) {
 	return i.makeAnd(ctx, packImage, "launcher-layer.sh", "the image of virt-launcher", arguments...)
 }
 
-func (i imageBuilder) guest(ctx context.Context) (string, error) {
+func (i imageBuilder) guest(ctx context.Context) (disk, efi string, err error) {
 	root, err := i.make(ctx, "guest-root.sh", "a Debian for guests")
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
-	return i.make(ctx, "guest-disk.sh", "the guest's disk", root, i.binaries[guestProgram.Name])
+	if disk, err = i.make(ctx, "guest-disk.sh", "the guest's disk", root, i.binaries[guestProgram.Name]); err != nil {
+		return "", "", err
+	}
+	efi, err = i.make(ctx, "guest-efi.sh", "the guest's disk for EFI", root, disk)
+	return disk, efi, err
 }
 
 func (i imageBuilder) make(ctx context.Context, name, what string, arguments ...string) (string, error) {

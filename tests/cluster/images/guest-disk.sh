@@ -10,7 +10,7 @@ kernel=$(ls "$root/usr/lib/modules")
 mkdir -p "$work/initrd/modules" "$work/initrd/dev" "$work/initrd/proc" "$work/initrd/sys" "$work/initrd/root"
 cp "$program" "$work/initrd/init"
 number=100
-for module in virtio_pci virtio_blk virtio_scsi sd_mod virtio_console ext4; do
+for module in virtio_pci virtio_blk virtio_scsi sd_mod virtio_console ext4 efivarfs; do
 	chroot "$root" modprobe --show-depends --set-version "$kernel" "$module"
 done | sed -n 's/^insmod \([^ ]*\).*/\1/p' | awk '!seen[$0]++' | while read -r file; do
 	name=$(basename "${file%%.ko*}")

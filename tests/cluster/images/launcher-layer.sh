@@ -24,5 +24,8 @@ ln -sfn libvirt-sock /run/libvirt/virtqemud-sock
 exec /usr/sbin/libvirtd "$@"
 W
 chmod 755 "$root/usr/sbin/virtqemud"
+# The names that KubeVirt looks for (pkg/virt-launcher/virtwrap/efi/efi.go).
+ln -sf OVMF_CODE_4M.fd "$root/usr/share/OVMF/OVMF_CODE.fd"
+ln -sf OVMF_VARS_4M.fd "$root/usr/share/OVMF/OVMF_VARS.fd"
 chroot "$root" setcap cap_net_bind_service=+ep /usr/bin/virt-launcher-monitor
 tar --xattrs --xattrs-include=security.capability --numeric-owner --directory "$root" --create --file "$layer" .

@@ -47,7 +47,7 @@ func createDisk(path string, size int64, from string) (err error) {
 	return target.Truncate(max(size, info.Size()))
 }
 
-// copyOthers copies the files and folders beside a disk: what was written to a volume that was mounted. A kubelet says whose they are.
+// copyOthers copies the files and folders beside a disk, with their owners and modes: what was written to a volume that was mounted.
 func copyOthers(target, source string) error {
 	return filepath.WalkDir(source, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
@@ -62,11 +62,21 @@ func copyOthers(target, source string) error {
 		case name == "." || name == disk:
 			return nil
 		case entry.IsDir():
-			return os.Mkdir(to, 0o755)
+			err = os.Mkdir(to, 0o755)
 		case entry.Type().IsRegular():
-			return createDisk(to, 0, path)
+			err = createDisk(to, 0, path)
+		default:
+			return nil // a socket has nothing to copy
 		}
-		return nil // a socket has nothing to copy
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		owner := info.Sys().(*syscall.Stat_t)
+		return errors.Join(os.Lchown(to, int(owner.Uid), int(owner.Gid)), os.Chmod(to, info.Mode()))
 	})
 }
 

@@ -86,9 +86,13 @@ func TestASnapshotHasEveryFile(t *testing.T) {
 	if err := s.add(snapshots, snapshot, s.disk(volumes, "vol-1")); err != nil {
 		t.Fatal(err)
 	}
-	content, err := os.ReadFile(filepath.Join(filepath.Dir(s.disk(snapshots, "snap-1")), "swtpm", "state"))
+	copied := filepath.Join(filepath.Dir(s.disk(snapshots, "snap-1")), "swtpm", "state")
+	content, err := os.ReadFile(copied)
 	if err != nil || string(content) != "sealed" {
 		t.Errorf("the snapshot has %q, %v", content, err)
+	}
+	if info, err := os.Stat(copied); err != nil || info.Mode() != 0o600 {
+		t.Errorf("the snapshot's file is %v, %v", info, err)
 	}
 	if stored, err := s.get(snapshots, "snap-1"); err != nil || stored.Took <= 0 || stored.Took != snapshot.Took {
 		t.Errorf("the snapshot is described as %+v, %v", stored, err)

@@ -118,7 +118,8 @@ func loadModules(folder string) error {
 		}
 		err = unix.FinitModule(int(file.Fd()), "", 0)
 		file.Close()
-		if err != nil && !errors.Is(err, unix.EEXIST) {
+		// That of EFI's variables is for guests that booted by EFI only.
+		if err != nil && !errors.Is(err, unix.EEXIST) && !errors.Is(err, unix.ENODEV) {
 			return fmt.Errorf("loading %s: %w", name, err)
 		}
 	}
