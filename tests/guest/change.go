@@ -102,7 +102,7 @@ func (w *World) withoutHooks(ctx context.Context, vm VM, skip bool) error {
 	if err := w.Patch(ctx, vm.object("VirtualMachine"), client.RawPatch(types.MergePatchType, []byte(patch))); err != nil {
 		return err
 	}
-	return await(ctx, time.Minute, fmt.Sprintf("the hooks of %s/%s to come or go", vm.Namespace, vm.Name), func() (bool, error) {
+	return await(ctx, 5*time.Minute, fmt.Sprintf("the hooks of %s/%s to come or go", vm.Namespace, vm.Name), func() (bool, error) {
 		pod, err := w.launcher(ctx, vm)
 		return err == nil && (pod.Annotations["pre.hook.backup.velero.io/command"] == "") == skip, err
 	})

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"velero-plugin-for-kubevirt/pkg/consistency"
 	"velero-plugin-for-kubevirt/tests/story"
 )
 
@@ -92,40 +93,53 @@ func wentWell(t *testing.T, report story.Report) {
 }
 
 // TestAVMSurvives is the story of this project: a guest that writes to two disks is backed up, lost with its namespace and restored, and
-// has all that it had been told to be stored.
+// has all that it had been told to be stored. What came back goes through the same again, and is stopped at last.
 func TestAVMSurvives(t *testing.T) {
-	for how, selection := range map[string][]string{
-		"ByNamespace": {"--include-namespaces", "shop"},
-		"ByLabel":     {"--selector", "app=web"},
-	} {
-		t.Run(how, func(t *testing.T) {
-			vm := VM{"shop", "web"}
-			boots(t, vm)
-			begin := time.Now()
-			report, truth := backup(t, vm, selection...)
-			wentWell(t, report.Report)
-			level, reason, window := verdict(report, vm)
-			if level != "filesystem" {
-				t.Errorf("the verdict is %q, %q", level, reason)
-			}
-			if report.HooksAttempted != 2 || report.HooksFailed != 0 {
-				t.Errorf("%d hooks were attempted, %d failed", report.HooksAttempted, report.HooksFailed)
-			}
-			if !truth.Consistent() {
-				t.Errorf("the snapshots hold %+v", truth)
-			}
-			lost(t, vm, truth, begin)
-			t.Logf("backup took %.1f s, window %s, snapshots %+v", report.Took.Seconds(), window, truth)
+	vm := VM{"shop", "web"}
+	boots(t, vm)
+	t.Run("ByNamespace", func(t *testing.T) { survives(t, vm, "--include-namespaces", vm.Namespace) })
+	t.Run("ByLabel", func(t *testing.T) { survives(t, vm, "--selector", "app="+vm.Name) })
+	t.Run("Stopped", func(t *testing.T) { stopped(t, vm) })
+}
 
-			comesBack(t, vm, report)
-			lines, err := world.Console(t.Context(), vm)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if found, ok := Found(lines); !ok || found != truth {
-				t.Errorf("the restored guest found %+v, the snapshots hold %+v", found, truth)
-			}
-		})
+func survives(t *testing.T, vm VM, selection ...string) {
+	t.Helper()
+	begin := time.Now()
+	report, truth := backup(t, vm, selection...)
+	wentWell(t, report.Report)
+	level, reason, window := verdict(report, vm)
+	if level != string(consistency.Filesystem) {
+		t.Errorf("the verdict is %q, %q", level, reason)
+	}
+	if report.HooksAttempted != 2 || report.HooksFailed != 0 {
+		t.Errorf("%d hooks were attempted, %d failed", report.HooksAttempted, report.HooksFailed)
+	}
+	if !truth.Consistent() {
+		t.Errorf("the snapshots hold %+v", truth)
+	}
+	lost(t, vm, truth, begin)
+	t.Logf("backup took %.1f s, window %s, snapshots %+v", report.Took.Seconds(), window, truth)
+
+	comesBack(t, vm, report)
+	lines, err := world.Console(t.Context(), vm)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found, ok := Found(lines); !ok || found != truth {
+		t.Errorf("the restored guest found %+v, the snapshots hold %+v", found, truth)
+	}
+}
+
+// stopped stops a guest, whose agent shuts it down: its disks are as good as frozen ones.
+func stopped(t *testing.T, vm VM) {
+	t.Helper()
+	if err := world.Stop(t.Context(), vm, patience); err != nil {
+		t.Fatal(err)
+	}
+	report, truth := backup(t, vm, "--include-namespaces", vm.Namespace)
+	wentWell(t, report.Report)
+	if level, reason, _ := verdict(report, vm); level != string(consistency.Offline) || !truth.Consistent() {
+		t.Errorf("the verdict is %q, %q, and the snapshots hold %+v", level, reason, truth)
 	}
 }
 

@@ -21,9 +21,10 @@ type Observation struct {
 	Situation string        `json:"situation"`
 	Verdict   string        `json:"verdict"` // of the plugin
 	Reason    string        `json:"reason,omitempty"`
-	Truth     Truth         `json:"truth"`            // in the snapshots
-	Window    time.Duration `json:"window,omitempty"` // for which the guest had to stay frozen, by the plugin
-	Pause     time.Duration `json:"pause,omitempty"`  // in which the guest did not write, by its own clock
+	Truth     Truth         `json:"truth"`             // in the snapshots
+	Window    time.Duration `json:"window,omitempty"`  // for which the guest had to stay frozen, by the plugin
+	Pause     time.Duration `json:"pause,omitempty"`   // in which the guest did not write, by its own clock
+	Storage   time.Duration `json:"storage,omitempty"` // that the storage needed for all snapshots together
 }
 
 // A Truth is what the disks of a VM hold, whatever anybody says about them.
@@ -91,18 +92,25 @@ func (r Results) Table() string {
 
 // freezes says for how long guests were frozen.
 func (r Results) freezes() string {
-	var windows, pauses []time.Duration
+	var windows, pauses, storages []time.Duration
 	for _, b := range r.Backups {
 		if b.Verdict == "filesystem" {
-			windows, pauses = append(windows, b.Window), append(pauses, b.Pause)
+			windows, pauses, storages = append(windows, b.Window), append(pauses, b.Pause), append(storages, b.Storage)
 		}
 	}
 	if len(pauses) == 0 {
 		return ""
 	}
-	slices.Sort(windows)
-	slices.Sort(pauses)
-	half, last := len(pauses)/2, len(pauses)-1
-	return fmt.Sprintf("\nFrozen guests did not write for %.1f s (median; %.1f s at most) by their own clock. From the first snapshot's request to the last one's end "+
-		"the plugin measured %.1f s (%.1f s at most).\n", pauses[half].Seconds(), pauses[last].Seconds(), windows[half].Seconds(), windows[last].Seconds())
+	text := fmt.Sprintf("\nFrozen guests did not write for %s by their own clock. From the first snapshot's request to the last one's end "+
+		"the plugin measured %s.", spread(pauses), spread(windows))
+	if !slices.Contains(storages, 0) { // it was not always written down
+		text += fmt.Sprintf(" The storage needed %s for the snapshots of both disks.", spread(storages))
+	}
+	return text + "\n"
+}
+
+// spread returns the median and the maximum.
+func spread(all []time.Duration) string {
+	slices.Sort(all)
+	return fmt.Sprintf("%.1f s (median; %.1f s at most)", all[len(all)/2].Seconds(), all[len(all)-1].Seconds())
 }

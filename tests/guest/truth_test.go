@@ -137,6 +137,13 @@ func (o *Observation) describe(t *testing.T, vm VM, report *story.BackupReport) 
 			t.Fatal(err)
 		}
 		o.Pause = Pause(lines, o.Truth.Database)
+		snapshots, err := world.Snapshots(report)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, snapshot := range snapshots {
+			o.Storage += snapshot.Took
+		}
 	}
-	t.Logf("%s: %s %s, window %s, pause %s, snapshots %+v, consistent: %t", o.Situation, level, reason, window, o.Pause, o.Truth, o.Truth.Consistent())
+	t.Logf("%s: %s %s, window %s, pause %s, storage %s, snapshots %+v, consistent: %t", o.Situation, level, reason, window, o.Pause, o.Storage, o.Truth, o.Truth.Consistent())
 }

@@ -91,20 +91,6 @@ func asked(t *testing.T, vm VM) {
 	}
 }
 
-// TestAStoppedVMIsClean stops a guest, whose agent shuts it down: its disks are as good as frozen ones.
-func TestAStoppedVMIsClean(t *testing.T) {
-	vm := VM{"stopped", "web"}
-	boots(t, vm)
-	if err := world.Stop(t.Context(), vm, patience); err != nil {
-		t.Fatal(err)
-	}
-	report, truth := backup(t, vm, "--include-namespaces", vm.Namespace)
-	wentWell(t, report.Report)
-	if level, reason, _ := verdict(report, vm); level != string(consistency.Offline) || !truth.Consistent() {
-		t.Errorf("the verdict is %q, %q, and the snapshots hold %+v", level, reason, truth)
-	}
-}
-
 // crashes backs up a guest that is not frozen: the backup says so and why, and what had been written before is in it.
 func crashes(t *testing.T, vm VM, reasons ...consistency.Reason) {
 	t.Helper()
