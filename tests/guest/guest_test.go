@@ -23,7 +23,17 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "guest:", err)
 		os.Exit(1)
 	}
+	told := make(chan struct{})
+	go func() {
+		select {
+		case <-world.Cluster.Done(): // the stories would only wait for what cannot come any more
+			fmt.Fprintln(os.Stderr, "FAIL: the stories end here:", world.Cluster.Err())
+			os.Exit(1)
+		case <-told:
+		}
+	}()
 	code := m.Run()
+	close(told)
 	if err := world.Cluster.Stop(); err != nil {
 		fmt.Fprintln(os.Stderr, "guest:", err)
 		code = 1
