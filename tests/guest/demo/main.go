@@ -163,6 +163,6 @@ func (d *demo) compare(ctx context.Context) error {
 	if !ok || found != d.stored {
 		return fmt.Errorf("the restored guest found %s, not what was in the snapshots", describe(found))
 	}
-	fmt.Printf("\nThe restored guest found all %d numbers that were stored before the freeze, and goes on with %d.\n", found.Database, max(found.Journal, found.Database)+1)
+	fmt.Printf("\nThe restored guest found all %d numbers that were stored before the freeze, and goes on with %d.\n", found.Database, min(found.Journal, found.Database)+1)
 	return nil
 }

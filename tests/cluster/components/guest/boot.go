@@ -36,7 +36,7 @@ func boot() error {
 		return err
 	}
 	go awaitShutdown()
-	if err := write(max(found.Journal, found.Database) + 1); err != nil {
+	if err := write(found); err != nil {
 		say("the writer ended: %v", err)
 	}
 	select {}

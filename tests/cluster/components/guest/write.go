@@ -19,8 +19,8 @@ const pause = 20 * time.Millisecond
 // padding makes a number more than a few bytes on the data disk.
 const padding = 2000
 
-// write writes numbers from first on, for ever.
-func write(first int) error {
+// write writes numbers for ever, beginning with what one of the two disks lacks: at the last end it may have been between them.
+func write(found finding) error {
 	journal, err := os.OpenFile(journalFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
@@ -29,15 +29,19 @@ func write(first int) error {
 	if err != nil {
 		return err
 	}
-	for number := first; ; number++ {
-		if _, err := journal.WriteString(entry(number)); err != nil {
-			return err
+	for number := min(found.Journal, found.Database) + 1; ; number++ {
+		if number > found.Journal {
+			if _, err := journal.WriteString(entry(number)); err != nil {
+				return err
+			}
+			if err := journal.Sync(); err != nil {
+				return err
+			}
 		}
-		if err := journal.Sync(); err != nil {
-			return err
-		}
-		if err := database.add(number); err != nil {
-			return err
+		if number > found.Database {
+			if err := database.add(number); err != nil {
+				return err
+			}
 		}
 		say("wrote %d", number)
 		time.Sleep(pause)
