@@ -86,7 +86,7 @@ func living(t *testing.T) *world {
 // end stops the one world that nobody needs any more, if it has begun.
 func (w *worlds) end() {
 	if b := <-w.idle; b.world != nil {
-		_ = b.Cluster.Stop() // stopAll tells
+		_ = b.Stop() // stopAll tells
 	}
 	w.idle <- &begun{}
 }
