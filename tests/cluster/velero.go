@@ -111,6 +111,7 @@ func (c *Cluster) startVeleroServer(ctx context.Context) error {
 		env: []string{
 			"KUBECONFIG=" + c.Kubeconfig, "AWS_SHARED_CREDENTIALS_FILE=" + c.path("credentials"),
 			"CSI_SNAPSHOT_EARLY_FREQUENT_POLLING=true", // or every snapshot takes 5 s
+			"GOGC=100", // as people run it, and its plugins: the bench measures them
 		},
 		ready: c.veleroAnswers,
 		grace: 8 * time.Second,
