@@ -204,8 +204,9 @@ func TestAVMIsBackedUpByItsLabel(t *testing.T) {
 	before := len(w.Guest.Events())
 	report := w.backup(t, "--selector", "app=web")
 	w.frozenAndThawed(t, report, before)
-	// VM, VMI, 2 pods, 2 DataVolumes, 4 PVCs and their 4 volumes, 4 secrets, a config map, a service account, 2 revisions.
-	oneBlockHeldEveryDisk(t, report, 22)
+	// VM, VMI, 2 pods, 2 DataVolumes, 4 PVCs and their 4 volumes, 4 secrets, a config map, a service account, an instancetype, a
+	// preference and the 2 revisions of them.
+	oneBlockHeldEveryDisk(t, report, 24)
 	w.lose(t, shop)
 	w.restore(t, report.Name, "--include-namespaces", shop)
 	w.isBack(t, shop)
