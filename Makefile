@@ -36,11 +36,11 @@ test: ## Unit and scenario tests, the built binary over Velero's gRPC, csi-sanit
 
 .PHONY: e2e
 e2e: build ## The stories on real components (KUBECONFIG=… uses your own cluster)
-	go test -tags e2e -timeout 60m -parallel 4 -v $(if $(KUBECONFIG),,./tests/cluster/...) ./tests/e2e/...
+	go test -count=1 -tags e2e -timeout 60m -parallel 4 -v $(if $(KUBECONFIG),,./tests/cluster/...) ./tests/e2e/...
 
 .PHONY: e2e-guest
 e2e-guest: build ## Stories with real guests on a real node, without KVM (root, Debian or Ubuntu; STORY=TestName for one)
-	go test -tags guest -timeout 180m -v $(if $(STORY),-run '$(STORY)') ./tests/guest
+	go test -count=1 -tags guest -timeout 180m -v $(if $(STORY),-run '$(STORY)') ./tests/guest
 
 .PHONY: matrix
 matrix: build ## A few stories on each release of Velero and KubeVirt, for the README's table
