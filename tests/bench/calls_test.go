@@ -9,8 +9,10 @@ import (
 
 	"github.com/sirupsen/logrus"
 	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
+	"github.com/vmware-tanzu/velero/pkg/plugin/velero"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"velero-plugin-for-kubevirt/pkg/actions"
 	"velero-plugin-for-kubevirt/pkg/cluster"
@@ -32,7 +34,7 @@ func (l *lister) List(ctx context.Context, query graph.Query) (*graph.Objects, e
 	return objects, err
 }
 
-// BenchmarkCalls is what Velero calls the plugin for in a backup of one running VM, without gRPC.
+// BenchmarkCalls is all that Velero calls the plugin for in a backup of one running VM, in its order and without gRPC.
 func BenchmarkCalls(b *testing.B) {
 	var text bytes.Buffer
 	err := vmYAML.Execute(&text, map[string]any{"Namespace": mark, "Name": "vm", "MAC": "02:00:00:00:00:01", "Number": "000000000001"})
@@ -43,45 +45,43 @@ func BenchmarkCalls(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	byKind := map[string]*unstructured.Unstructured{}
+	for _, obj := range objects {
+		byKind[obj.GetKind()] = obj
+	}
 	log := logrus.New()
 	log.Out = io.Discard
-	reader, witness, no := &lister{Memory: cluster.FromObjects(objects)}, actions.NewWitness(), false
+	reader, no := &lister{Memory: cluster.FromObjects(objects)}, false
 	backup := &velerov1.Backup{ObjectMeta: metav1.ObjectMeta{Namespace: "velero", Name: mark}, Spec: velerov1.BackupSpec{SnapshotVolumes: &no}}
-	block, pods := actions.NewItemBlock(reader, witness, log), actions.NewPodItemBlock(reader, witness, log)
-	execute, consistency := actions.NewBackup(reader, witness, log), actions.NewConsistency(reader, witness, log)
-	for _, obj := range objects {
-		calls := map[string]func(*unstructured.Unstructured) error{}
-		related := func(action *actions.ItemBlock) func(*unstructured.Unstructured) error {
-			return func(u *unstructured.Unstructured) error {
-				_, err := action.GetRelatedItems(u, backup)
-				return err
-			}
+	b.ReportAllocs()
+	for b.Loop() {
+		witness := actions.NewWitness() // as for each backup
+		block, podBlock := actions.NewItemBlock(reader, witness, log), actions.NewPodItemBlock(reader, witness, log)
+		execute, consistency := actions.NewBackup(reader, witness, log), actions.NewConsistency(reader, witness, log)
+		relate := func(action *actions.ItemBlock, kind string) error {
+			_, err := action.GetRelatedItems(byKind[kind].DeepCopy(), backup)
+			return err
 		}
-		switch obj.GetKind() {
-		case "Pod":
-			calls["itemblock"] = related(pods)
-		case "VirtualMachine", "VirtualMachineInstance":
-			calls["consistency"] = func(u *unstructured.Unstructured) error {
-				_, _, err := consistency.Execute(u, backup)
-				return err
-			}
-			calls["itemblock"] = related(block)
-			fallthrough
-		case "PersistentVolumeClaim":
-			calls["backup"] = func(u *unstructured.Unstructured) error {
-				_, _, err := execute.Execute(u, backup)
-				return err
-			}
-		}
-		for name, call := range calls {
-			b.Run(obj.GetKind()+"/"+name, func(b *testing.B) {
-				b.ReportAllocs()
-				for b.Loop() {
-					if err := call(obj.DeepCopy()); err != nil {
-						b.Fatal(err)
-					}
+		backUp := func(kind string, called ...interface {
+			Execute(item runtime.Unstructured, backup *velerov1.Backup) (runtime.Unstructured, []velero.ResourceIdentifier, error)
+		}) error {
+			var item runtime.Unstructured = byKind[kind].DeepCopy()
+			var err error
+			for _, action := range called {
+				if item, _, err = action.Execute(item, backup); err != nil {
+					return err
 				}
-			})
+			}
+			return nil
+		}
+		for _, err := range []error{
+			relate(podBlock, "Pod"), relate(block, "VirtualMachineInstance"), relate(block, "DataVolume"), relate(block, "VirtualMachine"),
+			backUp("VirtualMachineInstance", execute, consistency), backUp("PersistentVolumeClaim", execute),
+			backUp("VirtualMachine", execute, consistency),
+		} {
+			if err != nil {
+				b.Fatal(err)
+			}
 		}
 	}
 }
