@@ -125,31 +125,28 @@ func TestAnInterruptedMachineLeavesNothing(t *testing.T) {
 // loops counts the loop devices of files in a folder, and of other loop devices.
 func loops(t *testing.T, folder string) int {
 	t.Helper()
-	attached, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
-	if err != nil {
-		t.Fatal(err)
-	}
-	count := 0
-	for _, path := range attached {
-		backing, err := os.ReadFile(path)
-		if err == nil && (strings.Contains(string(backing), filepath.Base(folder)) || strings.HasPrefix(string(backing), "/dev/loop")) {
-			count++
-		}
-	}
-	return count
+	return filesThat(t, "/sys/block/loop*/loop/backing_file", func(backing string) bool {
+		return strings.Contains(backing, filepath.Base(folder)) || strings.HasPrefix(backing, "/dev/loop")
+	})
 }
 
 // running counts the processes with a word in their command line.
 func running(t *testing.T, word string) int {
 	t.Helper()
-	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	return filesThat(t, "/proc/[0-9]*/cmdline", func(command string) bool { return strings.Contains(command, word) })
+}
+
+// filesThat counts the files of a pattern whose content is wanted. One that is gone meanwhile does not count.
+func filesThat(t *testing.T, pattern string, want func(content string) bool) int {
+	t.Helper()
+	files, err := filepath.Glob(pattern)
 	if err != nil {
 		t.Fatal(err)
 	}
 	count := 0
 	for _, file := range files {
 		content, err := os.ReadFile(file)
-		if err == nil && strings.Contains(string(content), word) { // others end all the time
+		if err == nil && want(string(content)) {
 			count++
 		}
 	}
