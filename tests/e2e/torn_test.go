@@ -4,8 +4,6 @@ package e2e
 
 import (
 	"fmt"
-	"os"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -25,7 +23,10 @@ func TestAFilesystemConsistentBackupIsNeverTorn(t *testing.T) {
 	w.troubleBusy(t, vm)
 	w.troubleBusy(t, hasty)
 	w.troubleUnhooked(t, hasty)
-	runs := backups(t)
+	runs, err := story.Backups(usually)
+	if err != nil {
+		t.Fatal(err)
+	}
 
 	var older *story.BackupReport // of which one guest's disks are of different moments
 	found := 0
@@ -63,8 +64,12 @@ func TestAFilesystemConsistentBackupByLabelIsNeverTorn(t *testing.T) {
 	w := living(t)
 	vm := busy("bureau")
 	w.troubleBusy(t, vm)
+	runs, err := story.Backups(usually)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var report *story.BackupReport
-	for range backups(t) {
+	for range runs {
 		report = w.again(t, "--selector", "app=busy")
 		wentWell(t, report.Report)
 		troubleHooks(t, report, 2, 0)
@@ -78,19 +83,8 @@ func TestAFilesystemConsistentBackupByLabelIsNeverTorn(t *testing.T) {
 	}
 }
 
-// backups says how many backups of a kind to make.
-func backups(t *testing.T) int {
-	t.Helper()
-	text := os.Getenv("BACKUPS")
-	if text == "" {
-		return 3
-	}
-	count, err := strconv.Atoi(text)
-	if err != nil || count < 1 {
-		t.Fatalf("BACKUPS is not a number of backups: %q", text)
-	}
-	return count
-}
+// usually is how many backups of a kind are made when BACKUPS does not ask for others.
+const usually = 3
 
 // again makes a backup with a name of its own.
 func (w *world) again(t *testing.T, args ...string) *story.BackupReport {
@@ -105,19 +99,15 @@ func (w *world) again(t *testing.T, args ...string) *story.BackupReport {
 // lastRecords returns the number of the last record in the snapshot of each disk of a VM in a backup.
 func (w *world) lastRecords(t *testing.T, report *story.BackupReport, vm *troubleVM) []int64 {
 	t.Helper()
-	claims := map[string]string{} // by snapshot
-	for _, item := range report.Items {
-		if item.GetKind() == "VolumeSnapshot" {
-			claims[item.GetName()] = text(item, "spec", "source", "persistentVolumeClaimName")
-		}
+	handles, err := report.SnapshotHandles()
+	if err != nil {
+		t.Fatal(err)
 	}
 	var last []int64
-	for _, item := range report.Items {
-		claim := claims[text(item, "spec", "volumeSnapshotRef", "name")]
-		if item.GetKind() != "VolumeSnapshotContent" || !strings.HasPrefix(claim, vm.name+"-") {
+	for claim, handle := range handles {
+		if !strings.HasPrefix(claim, vm.name+"-") {
 			continue
 		}
-		handle := text(item, "status", "snapshotHandle")
 		records, err := cluster.Records(w.SnapshotBytes(handle))
 		if err != nil || len(records) == 0 {
 			t.Fatalf("snapshot %q holds %d records: %v", handle, len(records), err)

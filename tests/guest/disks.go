@@ -13,8 +13,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-
 	"velero-plugin-for-kubevirt/tests/story"
 )
 
@@ -26,27 +24,17 @@ type Snapshot struct {
 
 // Snapshots returns the snapshots in a backup, by claim.
 func (w *World) Snapshots(report *story.BackupReport) (map[string]Snapshot, error) {
-	handles := map[string]string{}
-	for _, item := range report.Items {
-		if item.GetKind() == "VolumeSnapshotContent" {
-			handles[item.GetName()], _, _ = unstructured.NestedString(item.Object, "status", "snapshotHandle")
-		}
+	handles, err := report.SnapshotHandles()
+	if err != nil {
+		return nil, err
 	}
 	snapshots := map[string]Snapshot{}
-	for _, item := range report.Items {
-		if item.GetKind() != "VolumeSnapshot" {
-			continue
-		}
-		claim, _, _ := unstructured.NestedString(item.Object, "spec", "source", "persistentVolumeClaimName")
-		content, _, _ := unstructured.NestedString(item.Object, "status", "boundVolumeSnapshotContentName")
-		if handles[content] == "" {
-			return nil, fmt.Errorf("backup %s has VolumeSnapshot %s/%s without handle", report.Name, item.GetNamespace(), item.GetName())
-		}
-		took, err := w.Cluster.SnapshotTook(handles[content])
+	for claim, handle := range handles {
+		took, err := w.Cluster.SnapshotTook(handle)
 		if err != nil {
 			return nil, err
 		}
-		snapshots[claim] = Snapshot{Path: w.Cluster.SnapshotBytes(handles[content]), Took: took}
+		snapshots[claim] = Snapshot{Path: w.Cluster.SnapshotBytes(handle), Took: took}
 	}
 	return snapshots, nil
 }

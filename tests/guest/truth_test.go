@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"strconv"
 	"testing"
 	"time"
 
@@ -16,9 +15,8 @@ import (
 	"velero-plugin-for-kubevirt/tests/story"
 )
 
-// backupsVariable says how many backups TestTheVerdictIsTrue makes. When there are enough to say something it writes them to
-// ResultsFile, from which the README's table is made.
-const backupsVariable, enough = "BACKUPS", 50
+// enough is how many backups say something: TestTheVerdictIsTrue writes so many to ResultsFile, from which the README's table is made.
+const enough = 50
 
 // A situation is what happens to a guest while it is backed up.
 type situation struct {
@@ -48,12 +46,9 @@ var disturbances = []situation{
 // TestTheVerdictIsTrue backs a writing guest up again and again, sometimes disturbed, and compares what the plugin says with what is in
 // the snapshots. It must never say "filesystem" of disks that are not.
 func TestTheVerdictIsTrue(t *testing.T) {
-	backups := 2 * (len(disturbances) + 1)
-	if text := os.Getenv(backupsVariable); text != "" {
-		var err error
-		if backups, err = strconv.Atoi(text); err != nil {
-			t.Fatalf("%s: %v", backupsVariable, err)
-		}
+	backups, err := story.Backups(2 * (len(disturbances) + 1))
+	if err != nil {
+		t.Fatal(err)
 	}
 	vm := VM{"truth", "web"}
 	boots(t, vm)

@@ -37,3 +37,26 @@ func (s *Site) contents(ctx context.Context, backup string) (items []*unstructur
 	}
 	return items, nil
 }
+
+// SnapshotHandles returns the handles of the CSI snapshots in a backup of one namespace, by claim. It is an error when a snapshot has none.
+func (r *BackupReport) SnapshotHandles() (map[string]string, error) {
+	bySnapshot := map[string]string{}
+	for _, item := range r.Items {
+		if item.GetKind() == "VolumeSnapshotContent" {
+			snapshot, _, _ := unstructured.NestedString(item.Object, "spec", "volumeSnapshotRef", "name")
+			bySnapshot[snapshot], _, _ = unstructured.NestedString(item.Object, "status", "snapshotHandle")
+		}
+	}
+	handles := map[string]string{}
+	for _, item := range r.Items {
+		if item.GetKind() != "VolumeSnapshot" {
+			continue
+		}
+		claim, _, _ := unstructured.NestedString(item.Object, "spec", "source", "persistentVolumeClaimName")
+		handles[claim] = bySnapshot[item.GetName()]
+		if handles[claim] == "" {
+			return nil, fmt.Errorf("backup %s has VolumeSnapshot %s/%s without handle", r.Name, item.GetNamespace(), item.GetName())
+		}
+	}
+	return handles, nil
+}

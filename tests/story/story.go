@@ -5,6 +5,8 @@ package story
 import (
 	"context"
 	"fmt"
+	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -241,4 +243,17 @@ func (s *Site) AwaitScheduled(ctx context.Context, schedule string, limit time.D
 		return "", fmt.Errorf("waiting for a backup of schedule %s: %w", schedule, err)
 	}
 	return name, nil
+}
+
+// Backups returns how many backups the environment variable BACKUPS asks a story for, and usual when it is not set.
+func Backups(usual int) (int, error) {
+	text := os.Getenv("BACKUPS")
+	if text == "" {
+		return usual, nil
+	}
+	count, err := strconv.Atoi(text)
+	if err != nil || count < 1 {
+		return 0, fmt.Errorf("BACKUPS is not a number of backups: %q", text)
+	}
+	return count, nil
 }
