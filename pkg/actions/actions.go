@@ -42,10 +42,13 @@ var (
 var ownDataVolumes = velero.ResourceSelector{IncludedResources: []string{kubevirt.DataVolumes.String()}, LabelSelector: "!" + kubevirt.CreatedByLabel}
 
 // handled are the resources, besides pods and DataVolumes, that the backup action is called for: those that the graph leads on from.
-var handled = resources(
-	kubevirt.VirtualMachines, kubevirt.VirtualMachineInstances, kubevirt.VirtualMachineInstanceReplicaSets, kubevirt.VirtualMachineInstancePresets,
-	kubevirt.VirtualMachinePools, kubevirt.DataSources, kubevirt.PersistentVolumeClaims,
-	kubevirt.VolumeImportSources, kubevirt.OvirtVolumePopulators, kubevirt.OpenstackVolumePopulators,
+// In a plain backup a PVC leads to nothing new and has no snapshot.
+var (
+	handledPlain = []schema.GroupResource{
+		kubevirt.VirtualMachines, kubevirt.VirtualMachineInstances, kubevirt.VirtualMachineInstanceReplicaSets, kubevirt.VirtualMachineInstancePresets,
+		kubevirt.VirtualMachinePools, kubevirt.DataSources, kubevirt.VolumeImportSources, kubevirt.OvirtVolumePopulators, kubevirt.OpenstackVolumePopulators,
+	}
+	handled = append(slices.Clone(handledPlain), kubevirt.PersistentVolumeClaims)
 )
 
 func resources(list ...schema.GroupResource) velero.ResourceSelector {

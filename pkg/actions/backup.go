@@ -19,27 +19,32 @@ import (
 
 // Backup is a BackupItemAction: it applies the backup rules to an item and adds what the item refers to.
 type Backup struct {
-	selector velero.ResourceSelector
-	reader   graph.Reader
-	witness  *Witness
-	log      logrus.FieldLogger
-	noted    sync.Map // the absent neighbours that the log has; a VM and its VMI name the same
+	appliesTo func() velero.ResourceSelector
+	reader    graph.Reader
+	witness   *Witness
+	verdicts  *Consistency
+	log       logrus.FieldLogger
+	noted     sync.Map // the absent neighbours that the log has; a VM and its VMI name the same
 }
 
 // NewBackup returns the action for everything of KubeVirt and CDI that refers to other objects, but pods and DataVolumes: what those lead to
 // is in their ItemBlock.
 func NewBackup(reader Reader, witness *Witness, log logrus.FieldLogger) *Backup {
-	return &Backup{selector: handled, reader: reader, witness: witness, log: log}
+	appliesTo := func() velero.ResourceSelector {
+		return witness.unlessPlain(reader, log, resources(handled...), resources(handledPlain...))
+	}
+	return &Backup{appliesTo: appliesTo, reader: reader, witness: witness, verdicts: NewConsistency(reader, witness, log), log: log}
 }
 
 // NewDataVolumeBackup returns the action for DataVolumes that no VM made: only they name a DataSource (KubeVirt 1.8.4,
 // pkg/storage/types/dv.go), which may be in a namespace that is not in the backup.
 func NewDataVolumeBackup(reader Reader, witness *Witness, log logrus.FieldLogger) *Backup {
-	return &Backup{selector: ownDataVolumes, reader: reader, witness: witness, log: log}
+	appliesTo := func() velero.ResourceSelector { return ownDataVolumes }
+	return &Backup{appliesTo: appliesTo, reader: reader, witness: witness, log: log}
 }
 
 // AppliesTo tells Velero which items to call Execute for.
-func (b *Backup) AppliesTo() (velero.ResourceSelector, error) { return b.selector, nil }
+func (b *Backup) AppliesTo() (velero.ResourceSelector, error) { return b.appliesTo(), nil }
 
 // Execute returns the edited item and the items that are to be backed up with it. A neighbour that the cluster does not
 // have is not named, since Velero would warn about it once more.
@@ -56,6 +61,10 @@ func (b *Backup) Execute(u runtime.Unstructured, backup *velerov1.Backup) (runti
 	if err != nil {
 		return nil, nil, item.failed("finding what to back up with", err)
 	}
+	judged := isPlain(backup) && isMachine(item)
+	if judged {
+		b.witness.meets(item.ID, meeting{obj: item.obj, neighbours: neighbours})
+	}
 	in, err := b.input(item, backup, neighbours)
 	if err != nil {
 		return nil, nil, err
@@ -66,7 +75,12 @@ func (b *Backup) Execute(u runtime.Unstructured, backup *velerov1.Backup) (runti
 		return nil, nil, item.failed("backing up", err)
 	}
 	logApplied(b.log, item, applied)
-	return u, toVelero(still(in.AdditionalItems, met.related)), nil
+	if judged {
+		if err := b.verdicts.judge(item, backup); err != nil {
+			return nil, nil, err
+		}
+	}
+	return u, toVelero(still(in.AdditionalItems, met.related, isPlain(backup))), nil
 }
 
 // neighboursOf returns what an item refers to, from its ItemBlock if it was met there.
@@ -78,9 +92,12 @@ func neighboursOf(ctx context.Context, resource schema.GroupResource, obj map[st
 }
 
 // still returns what has to be named of the additional items: not what the ItemBlock brings anyway, but its disks, which must have their
-// snapshots before the last action for the VM.
-func still(additional, related []kubevirt.ID) []kubevirt.ID {
+// snapshots before the last action for the VM. In a plain backup all that is admitted and has a namespace comes by itself.
+func still(additional, related []kubevirt.ID, plain bool) []kubevirt.ID {
 	return slices.DeleteFunc(additional, func(id kubevirt.ID) bool {
+		if plain {
+			return id.Namespace != ""
+		}
 		return id.GroupResource != kubevirt.PersistentVolumeClaims && slices.Contains(related, id)
 	})
 }

@@ -32,18 +32,23 @@ func NewConsistency(reader Reader, witness *Witness, log logrus.FieldLogger) *Co
 
 // AppliesTo tells Velero which items to call Execute for.
 func (c *Consistency) AppliesTo() (velero.ResourceSelector, error) {
-	return resources(kubevirt.VirtualMachines, kubevirt.VirtualMachineInstances), nil
+	return c.witness.unlessPlain(c.reader, c.log, resources(machines...), nothing), nil
 }
 
-// Execute returns the item with the verdict in its annotations, and logs it. A verdict never makes the item fail: a VM that
-// must be consistent and is not is an error in the log, which makes the backup PartiallyFailed, and is in the backup.
+// Execute returns the item with the verdict in its annotations, and logs it. In a plain backup, Backup has done so.
 func (c *Consistency) Execute(u runtime.Unstructured, backup *velerov1.Backup) (runtime.Unstructured, []velero.ResourceIdentifier, error) {
 	item, err := newItem(u.UnstructuredContent())
-	if err != nil {
-		return nil, nil, err
+	if err != nil || isPlain(backup) {
+		return u, nil, err
 	}
-	if isMachines(item) {
-		return u, nil, nil // the verdict is on the VM
+	return u, nil, c.judge(item, backup)
+}
+
+// judge writes the verdict into an item and logs it. A verdict never makes the item fail: a VM that must be consistent and is not
+// is an error in the log, which makes the backup PartiallyFailed, and is in the backup.
+func (c *Consistency) judge(item item, backup *velerov1.Backup) error {
+	if belongsToVM(item) {
+		return nil // the verdict is on the VM
 	}
 	required, err := required(item, backup)
 	objectsOnly, alsoErr := options.MetadataBackup.IsTrue(ofBackup(backup))
@@ -53,14 +58,14 @@ func (c *Consistency) Execute(u runtime.Unstructured, backup *velerov1.Backup) (
 	facts := c.facts(context.Background(), item, backup)
 	verdict := consistency.Judge(facts)
 	if err := consistency.Stamp(item.obj, verdict, facts.Window); err != nil {
-		return nil, nil, item.failed("backing up", err)
+		return item.failed("backing up", err)
 	}
 	c.report(item, verdict, facts.Window, required, objectsOnly)
-	return u, nil, nil
+	return nil
 }
 
-// isMachines tells whether an instance is that of a VM.
-func isMachines(item item) bool {
+// belongsToVM tells whether an item is the instance of a VM.
+func belongsToVM(item item) bool {
 	owner := object.Owner(item.obj)
 	return owner != nil && owner.Kind == "VirtualMachine"
 }

@@ -32,10 +32,10 @@ var blockMembers = []schema.GroupResource{
 // Velero meets first. Velero runs pod hooks around an ItemBlock, and only for pods that are members of it (Velero 1.18.1,
 // pkg/backup/backup.go, backupItemBlock). Velero asks for the related items of related items by itself.
 type ItemBlock struct {
-	selector velero.ResourceSelector
-	reader   Reader
-	witness  *Witness
-	log      logrus.FieldLogger
+	appliesTo func() velero.ResourceSelector
+	reader    Reader
+	witness   *Witness
+	log       logrus.FieldLogger
 }
 
 // NewItemBlock returns the action for VMs, VMIs and what brings them or their disks into a backup: whatever is only brought by
@@ -43,19 +43,21 @@ type ItemBlock struct {
 func NewItemBlock(reader Reader, witness *Witness, log logrus.FieldLogger) *ItemBlock {
 	selector := resources(kubevirt.VirtualMachines, kubevirt.VirtualMachineInstances, kubevirt.VirtualMachinePools,
 		kubevirt.VirtualMachineInstanceReplicaSets, kubevirt.DataVolumes)
-	return &ItemBlock{selector: selector, reader: reader, witness: witness, log: log}
+	appliesTo := func() velero.ResourceSelector { return witness.unlessPlain(reader, log, selector, nothing) }
+	return &ItemBlock{appliesTo: appliesTo, reader: reader, witness: witness, log: log}
 }
 
 // NewPodItemBlock returns the action for virt-launcher and hotplug pods.
 func NewPodItemBlock(reader Reader, witness *Witness, log logrus.FieldLogger) *ItemBlock {
-	return &ItemBlock{selector: kubevirtPods, reader: reader, witness: witness, log: log}
+	appliesTo := func() velero.ResourceSelector { return kubevirtPods }
+	return &ItemBlock{appliesTo: appliesTo, reader: reader, witness: witness, log: log}
 }
 
 // Name is required by Velero and never called (Velero 1.18.1, pkg/plugin/velero/itemblockaction/v1).
 func (b *ItemBlock) Name() string { return "" }
 
 // AppliesTo tells Velero which items to call GetRelatedItems for.
-func (b *ItemBlock) AppliesTo() (velero.ResourceSelector, error) { return b.selector, nil }
+func (b *ItemBlock) AppliesTo() (velero.ResourceSelector, error) { return b.appliesTo(), nil }
 
 // GetRelatedItems returns the members of the item's block that it refers to.
 func (b *ItemBlock) GetRelatedItems(u runtime.Unstructured, backup *velerov1.Backup) ([]velero.ResourceIdentifier, error) {
@@ -76,8 +78,7 @@ func (b *ItemBlock) GetRelatedItems(u runtime.Unstructured, backup *velerov1.Bac
 	if err != nil {
 		return nil, item.failed("finding the ItemBlock of", err)
 	}
-	isMachine := item.GroupResource == kubevirt.VirtualMachines || item.GroupResource == kubevirt.VirtualMachineInstances
-	accompanied := isMachine || item.GroupResource == kubevirt.DataVolumes
+	accompanied := isMachine(item) || item.GroupResource == kubevirt.DataVolumes
 	var members, related []kubevirt.ID
 	for _, neighbour := range neighbours {
 		switch {
@@ -92,7 +93,7 @@ func (b *ItemBlock) GetRelatedItems(u runtime.Unstructured, backup *velerov1.Bac
 		}
 	}
 	b.witness.relates(item.ID, members)
-	if isMachine {
+	if isMachine(item) {
 		b.witness.meets(item.ID, meeting{obj: item.obj, neighbours: neighbours, related: related})
 	}
 	return toVelero(related), nil

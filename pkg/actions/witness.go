@@ -26,6 +26,9 @@ type Witness struct {
 	files     map[kubevirt.ID]bool         // by PVC: whether Velero copies its files from a pod
 	met       map[kubevirt.ID]meeting
 	entered   map[string]bool // namespaces
+
+	plainOnce sync.Once
+	plain     bool
 }
 
 // A seenInstance is a VirtualMachineInstance of which launcher pods joined an ItemBlock, as it was then.

@@ -49,7 +49,7 @@ var (
 	OvirtVolumePopulators     = schema.GroupResource{Group: forklift.GroupName, Resource: "ovirtvolumepopulators"}
 	OpenstackVolumePopulators = schema.GroupResource{Group: forklift.GroupName, Resource: "openstackvolumepopulators"}
 
-	// VeleroBackups are what is restored.
+	// VeleroBackups tell what is backed up and was restored.
 	VeleroBackups = schema.GroupResource{Group: "velero.io", Resource: "backups"}
 
 	Nodes                        = schema.GroupResource{Resource: "nodes"}

@@ -84,6 +84,20 @@ func checkHooks(t *testing.T, report *story.BackupReport, want map[string]int) {
 	}
 }
 
+// checkCalls checks how many calls Velero made for a VM when it backed it up.
+func checkCalls(t *testing.T, report *story.BackupReport, name string, want int) {
+	t.Helper()
+	got := 0
+	for _, line := range report.Log {
+		if line.Message() == "Executing custom action" && line["resource"] == "virtualmachines.kubevirt.io" && line["name"] == name {
+			got++
+		}
+	}
+	if got != want {
+		t.Errorf("%d calls for %s, want %d", got, name, want)
+	}
+}
+
 // TestEveryVMHasItsVerdict has, in one namespace, a VM for each state that the cluster can bring a guest into.
 func TestEveryVMHasItsVerdict(t *testing.T) {
 	w := living(t)
@@ -124,6 +138,7 @@ func TestEveryVMHasItsVerdict(t *testing.T) {
 			}
 			w.checkVerdicts(t, report, want)
 			checkHooks(t, report, hooks)
+			checkCalls(t, report, "good", 2)
 			w.describes(t, report.Name, "mute", "NoGuestAgent")
 		})
 	}
@@ -133,6 +148,7 @@ func TestEveryVMHasItsVerdict(t *testing.T) {
 			"good": {"crash", "SnapshotDisabled", "info"}, "strict-good": {"crash", "SnapshotDisabled", "error"}, "stopped": {"offline", "SnapshotDisabled", "info"},
 		})
 		checkHooks(t, report, hooks)
+		checkCalls(t, report, "good", 1)
 	})
 	t.Run("PodNotInBackup", func(t *testing.T) {
 		report := w.verdictsOf(t, "--include-namespaces", "verdicts", "--exclude-resources", "pods")

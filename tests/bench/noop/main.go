@@ -10,10 +10,18 @@ import (
 	"github.com/vmware-tanzu/velero/pkg/plugin/framework"
 	"github.com/vmware-tanzu/velero/pkg/plugin/framework/common"
 	"github.com/vmware-tanzu/velero/pkg/plugin/velero"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"velero-plugin-for-kubevirt/pkg/actions"
+	"velero-plugin-for-kubevirt/pkg/cluster"
 )
+
+// plain is a backup like those of the bench, which take no snapshots: it decides what Velero calls a plugin for.
+var plain = &unstructured.Unstructured{Object: map[string]any{
+	"apiVersion": "velero.io/v1", "kind": "Backup", "metadata": map[string]any{"name": "bench"},
+	"spec": map[string]any{"snapshotVolumes": false}, "status": map[string]any{"phase": "InProgress"},
+}}
 
 func main() {
 	flags := pflag.NewFlagSet("noop", pflag.ContinueOnError)
@@ -21,16 +29,17 @@ func main() {
 	flags.String("kubeconfig", "", "")
 	flags.String("kubecontext", "", "")
 	server := framework.NewServer().BindFlags(flags)
+	reader, witness := cluster.FromObjects([]*unstructured.Unstructured{plain}), actions.NewWitness()
 	for name, action := range map[string]applicable{
-		"bench/backup":             actions.NewBackup(nil, nil, nil),
-		"bench/backup-datavolumes": actions.NewDataVolumeBackup(nil, nil, nil),
-		"bench/consistency":        actions.NewConsistency(nil, nil, nil),
+		"bench/backup":             actions.NewBackup(reader, witness, nil),
+		"bench/backup-datavolumes": actions.NewDataVolumeBackup(reader, witness, nil),
+		"bench/consistency":        actions.NewConsistency(reader, witness, nil),
 	} {
 		server.RegisterBackupItemAction(name, serve(backup{action}))
 	}
 	for name, action := range map[string]applicable{
-		"bench/itemblock":      actions.NewItemBlock(nil, nil, nil),
-		"bench/itemblock-pods": actions.NewPodItemBlock(nil, nil, nil),
+		"bench/itemblock":      actions.NewItemBlock(reader, witness, nil),
+		"bench/itemblock-pods": actions.NewPodItemBlock(reader, witness, nil),
 	} {
 		server.RegisterItemBlockAction(name, serve(block{action}))
 	}
