@@ -20,7 +20,7 @@ import (
 // Backup is a BackupItemAction: it applies the backup rules to an item and adds what the item refers to.
 type Backup struct {
 	appliesTo func() velero.ResourceSelector
-	reader    graph.Reader
+	reader    Reader
 	witness   *Witness
 	verdicts  *Consistency
 	log       logrus.FieldLogger
@@ -56,14 +56,14 @@ func (b *Backup) Execute(u runtime.Unstructured, backup *velerov1.Backup) (runti
 	if snapshot := snapshotOf(item, backup); snapshot != "" {
 		b.witness.hasSnapshot(item.ID, snapshot, object.Label(item.obj, backup.Spec.VolumeGroupSnapshotLabelKey))
 	}
+	judged := isPlain(backup) && isMachine(item)
+	if judged { // it is in no ItemBlock of the plugin's
+		enter(item.Namespace, b.reader, b.witness, b.log)
+	}
 	met := b.witness.shown(item.ID)
 	neighbours, err := neighboursOf(context.Background(), item.GroupResource, item.obj, met, b.reader)
 	if err != nil {
 		return nil, nil, item.failed("finding what to back up with", err)
-	}
-	judged := isPlain(backup) && isMachine(item)
-	if judged {
-		b.witness.meets(item.ID, meeting{obj: item.obj, neighbours: neighbours})
 	}
 	in, err := b.input(item, backup, neighbours)
 	if err != nil {
@@ -122,9 +122,8 @@ func (b *Backup) input(item item, backup *velerov1.Backup, neighbours []graph.Ne
 	}
 	if item.GroupResource == kubevirt.VirtualMachines {
 		instance := kubevirt.ID{GroupResource: kubevirt.VirtualMachineInstances, Namespace: item.Namespace, Name: item.Name}
-		var err error
-		if in.Instance, err = instanceOf(context.Background(), b.reader, b.witness.shown(instance).obj, instance, neighbours); err != nil {
-			return in, item.failed("finding the instance of", err)
+		in.Instance = func() (map[string]any, error) {
+			return instanceOf(context.Background(), b.reader, b.witness.shown(instance).obj, instance, neighbours)
 		}
 	}
 	return in, nil

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sirupsen/logrus"
 	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
 	"github.com/vmware-tanzu/velero/pkg/util/boolptr"
 	corev1 "k8s.io/api/core/v1"
@@ -30,9 +31,27 @@ type Reader interface {
 	Exec(ctx context.Context, pod kubevirt.ID, container string, command []string) (string, error)
 }
 
+// enter begins with all lists of a namespace at once when its first item comes: each may wait 100 ms for the API server's cache to hear from
+// etcd (Kubernetes v1.36, pkg/storage/cacher). Whoever needs one waits for it, and learns of its error.
+func enter(namespace string, reader Reader, witness *Witness, log logrus.FieldLogger) {
+	if !witness.enters(namespace) {
+		return
+	}
+	for _, query := range graph.Usual(namespace) {
+		go func() {
+			if _, err := reader.List(context.Background(), query); err != nil {
+				log.WithError(err).Debug("a list failed; it is asked for again when it is needed")
+			}
+		}()
+	}
+}
+
 // facts gathers what was seen of a VM, or of an instance of its own.
 func (c *Consistency) facts(ctx context.Context, item item, backup *velerov1.Backup) consistency.Facts {
 	instance := kubevirt.ID{GroupResource: kubevirt.VirtualMachineInstances, Namespace: item.Namespace, Name: item.Name}
+	if isPlain(backup) {
+		return c.plainFacts(ctx, instance, backup)
+	}
 	defer c.witness.forgets(item.ID, instance)
 	claims, err := c.claims(ctx, item, instance)
 	if err != nil {
@@ -92,15 +111,17 @@ func takesSnapshots(backup *velerov1.Backup) bool {
 
 // withoutSnapshots only asks whether the VM runs.
 func (c *Consistency) withoutSnapshots(ctx context.Context, instance kubevirt.ID, disks []consistency.Disk) consistency.Facts {
-	facts := consistency.Facts{Disks: disks}
 	vmis, err := c.reader.List(ctx, graph.Query{GroupResource: instance.GroupResource, Namespace: instance.Namespace})
+	facts := consistency.Facts{Disks: disks, Unseen: errorsIn(err)}
 	if vmis.Named(instance.Name) != nil {
 		facts.After = &virtv1.VirtualMachineInstance{}
 	}
-	if err != nil {
-		facts.Unseen = []error{err}
-	}
 	return facts
+}
+
+// errorsIn returns those that are one.
+func errorsIn(errs ...error) []error {
+	return slices.DeleteFunc(errs, func(err error) bool { return err == nil })
 }
 
 // claims returns the PVCs of a VM and of its instance, which alone may name hotplugged ones.

@@ -49,7 +49,7 @@ func NewItemBlock(reader Reader, witness *Witness, log logrus.FieldLogger) *Item
 
 // NewPodItemBlock returns the action for virt-launcher and hotplug pods.
 func NewPodItemBlock(reader Reader, witness *Witness, log logrus.FieldLogger) *ItemBlock {
-	appliesTo := func() velero.ResourceSelector { return kubevirtPods }
+	appliesTo := func() velero.ResourceSelector { return witness.unlessPlain(reader, log, kubevirtPods, nothing) }
 	return &ItemBlock{appliesTo: appliesTo, reader: reader, witness: witness, log: log}
 }
 
@@ -66,9 +66,7 @@ func (b *ItemBlock) GetRelatedItems(u runtime.Unstructured, backup *velerov1.Bac
 		return nil, err
 	}
 	b.witness.isAsked(item.ID)
-	if b.witness.enters(item.Namespace) {
-		b.ask(item.Namespace)
-	}
+	enter(item.Namespace, b.reader, b.witness, b.log)
 	if item.GroupResource == kubevirt.Pods {
 		if err := b.watch(context.Background(), item, backup); err != nil {
 			return nil, item.failed("finding the ItemBlock of", err)
@@ -97,18 +95,6 @@ func (b *ItemBlock) GetRelatedItems(u runtime.Unstructured, backup *velerov1.Bac
 		b.witness.meets(item.ID, meeting{obj: item.obj, neighbours: neighbours, related: related})
 	}
 	return toVelero(related), nil
-}
-
-// ask begins with all lists of a namespace at once: each may wait 100 ms for the API server's cache to hear from etcd (Kubernetes
-// v1.36, pkg/storage/cacher). Whoever needs one waits for it, and learns of its error.
-func (b *ItemBlock) ask(namespace string) {
-	for _, query := range graph.Usual(namespace) {
-		go func() {
-			if _, err := b.reader.List(context.Background(), query); err != nil {
-				b.log.WithError(err).Debug("a list failed; it is asked for again when it is needed")
-			}
-		}()
-	}
 }
 
 // watch notes what Velero does with the disks of a pod that joins the ItemBlock, and for the pod of a launcher what its guest is

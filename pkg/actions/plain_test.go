@@ -36,6 +36,7 @@ func TestVeleroAsksForVerdictsUnlessAllItsBackupsArePlain(t *testing.T) {
 		"with snapshots unless told not to": {backups: []*unstructured.Unstructured{backupOf("InProgress", map[string]any{"snapshotVolumes": true})}, asks: true},
 		"by label":                          {backups: []*unstructured.Unstructured{backupOf("InProgress", map[string]any{"snapshotVolumes": false, "labelSelector": map[string]any{"matchLabels": map[string]any{"app": "web"}}})}, asks: true},
 		"by one of several labels":          {backups: []*unstructured.Unstructured{backupOf("InProgress", map[string]any{"snapshotVolumes": false, "orLabelSelectors": []any{map[string]any{}}})}, asks: true},
+		"with all files copied":             {backups: []*unstructured.Unstructured{backupOf("InProgress", map[string]any{"snapshotVolumes": false, "defaultVolumesToFsBackup": true})}, asks: true},
 		"finishing":                         {backups: []*unstructured.Unstructured{backupOf("Finalizing", map[string]any{"snapshotVolumes": false})}, asks: true},
 		"none":                              {asks: true},
 	} {
@@ -44,7 +45,7 @@ func TestVeleroAsksForVerdictsUnlessAllItsBackupsArePlain(t *testing.T) {
 			reader, witness := cluster.FromObjects(test.backups), NewWitness()
 			checkAsks(t, NewConsistency(reader, witness, log), test.asks)
 			checkAsks(t, NewItemBlock(reader, witness, log), test.asks)
-			checkAsks(t, NewPodItemBlock(reader, witness, log), true)
+			checkAsks(t, NewPodItemBlock(reader, witness, log), test.asks)
 			checkAsks(t, NewBackup(reader, witness, log), true)
 		})
 	}

@@ -193,7 +193,10 @@ func (l *Live) list(ctx context.Context, query graph.Query) (*graph.Objects, err
 			return nil, err
 		}
 		for i := range page.Items {
-			page.Items[i].ManagedFields, page.Items[i].Annotations = nil, nil // the bulk of it, and never read
+			page.Items[i].ManagedFields = nil // the bulk of it, and never read
+			if query.GroupResource != kubevirt.Pods {
+				page.Items[i].Annotations = nil // the same
+			}
 		}
 		items = append(items, page.Items...)
 		if page.Continue == "" {

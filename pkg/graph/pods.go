@@ -26,19 +26,26 @@ func podsOfInstance(ctx context.Context, vmi Item, reader Reader) ([]kubevirt.ID
 }
 
 func podsByInstanceUID(ctx context.Context, reader Reader, namespace, uid string) ([]kubevirt.ID, error) {
+	pods, err := PodsOf(ctx, reader, namespace, uid)
+	var ids []kubevirt.ID
+	for _, pod := range pods {
+		ids = append(ids, idOf(kubevirt.Pods, pod))
+	}
+	return ids, err
+}
+
+// PodsOf returns the metadata of the launcher pods of the VMI with a UID and of the pods that hold their hotplugged disks, some of it twice.
+func PodsOf(ctx context.Context, reader Reader, namespace, uid string) ([]*metav1.PartialObjectMetadata, error) {
 	pods, err := reader.List(ctx, activePods(namespace))
 	if err != nil || uid == "" {
 		return nil, err
 	}
-	var ids []kubevirt.ID
-	// Most launcher pods are found both ways; callers drop doubles.
+	var found []*metav1.PartialObjectMetadata
+	// Most launcher pods are found both ways.
 	for _, launcher := range slices.Concat(pods.Labelled(kubevirt.CreatedByLabel, uid), pods.ControlledBy(uid)) {
-		ids = append(ids, idOf(kubevirt.Pods, launcher))
-		for _, holder := range pods.ControlledBy(string(launcher.UID)) {
-			ids = append(ids, idOf(kubevirt.Pods, holder))
-		}
+		found = append(append(found, launcher), pods.ControlledBy(string(launcher.UID))...)
 	}
-	return ids, nil
+	return found, nil
 }
 
 // familyOfPod finds, for a launcher or hotplug pod, its VMI, the VM of that and all its pods. A hotplug pod belongs to a

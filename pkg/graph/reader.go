@@ -31,7 +31,7 @@ func Usual(namespace string) []Query {
 // A Reader answers with what exists: in a live cluster, in files or in memory. An error means that it does not know;
 // nothing found is no error.
 type Reader interface {
-	// List returns the metadata of the objects that query selects; annotations and managed fields may be missing.
+	// List returns the metadata of the objects that query selects; managed fields may be missing, and annotations of all but pods.
 	List(ctx context.Context, query Query) (*Objects, error)
 	// Each calls visit with every whole object of a resource, in all namespaces, page by page: for what metadata does not
 	// tell. An error of visit ends it.

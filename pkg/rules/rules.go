@@ -43,8 +43,8 @@ type Input struct {
 	Original map[string]any
 	// AdditionalItems are the objects the item refers to that will be in the backup (backup phase only).
 	AdditionalItems []kubevirt.ID
-	// Instance is the running VirtualMachineInstance of a VM, nil when there is none (backup phase only).
-	Instance map[string]any
+	// Instance returns the running VirtualMachineInstance of a VM, nil when there is none (backup phase only). It may ask the API server.
+	Instance func() (map[string]any, error)
 	// DataSource is the one that a DataVolume names: when it is backed up, unless it is sure to come along; when it is restored,
 	// that of the cluster. It is nil when there is none.
 	DataSource map[string]any

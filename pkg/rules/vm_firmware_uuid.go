@@ -26,7 +26,13 @@ var vmFirmwareUUID = Rule{
 		if err != nil || domain == nil {
 			return Result{}, err
 		}
-		inForce, err := object.String(in.Instance, kubevirt.VMISpec[kubevirt.VirtualMachineInstances]+firmwareUUID)
+		var instance map[string]any
+		if in.Phase == Backup {
+			if instance, err = in.Instance(); err != nil {
+				return Result{}, err
+			}
+		}
+		inForce, err := object.String(instance, kubevirt.VMISpec[kubevirt.VirtualMachineInstances]+firmwareUUID)
 		if err != nil {
 			return Result{}, err
 		}
