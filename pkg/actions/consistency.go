@@ -55,12 +55,14 @@ func (c *Consistency) judge(item item, backup *velerov1.Backup) error {
 	if err := errors.Join(err, alsoErr); err != nil {
 		c.log.WithField("item", item.String()).WithError(err).Error("what is asked for the consistency of the VM is not understood")
 	}
+	begin := time.Now()
 	facts := c.facts(context.Background(), item, backup)
+	asking := time.Since(begin)
 	verdict := consistency.Judge(facts)
 	if err := consistency.Stamp(item.obj, verdict, facts.Window); err != nil {
 		return item.failed("backing up", err)
 	}
-	c.report(item, verdict, facts.Window, required, objectsOnly)
+	c.report(item, verdict, facts.Window, asking, required, objectsOnly)
 	return nil
 }
 
@@ -93,11 +95,11 @@ func ofVM(log logrus.FieldLogger, item item, level consistency.Level) *logrus.En
 	})
 }
 
-// report logs the verdict.
-func (c *Consistency) report(item item, verdict consistency.Verdict, window time.Duration, required, objectsOnly bool) {
+// report logs the verdict: of a frozen guest with the window, and what of it the plugin took to look at the VM and to ask the guest.
+func (c *Consistency) report(item item, verdict consistency.Verdict, window, asking time.Duration, required, objectsOnly bool) {
 	log := ofVM(c.log, item, verdict.Level)
 	if verdict.Level == consistency.Filesystem {
-		log = log.WithField("window", window.Round(100*time.Millisecond).String())
+		log = log.WithFields(logrus.Fields{"window": window.Round(100 * time.Millisecond).String(), "asking": asking.Round(time.Millisecond).String()})
 	}
 	if !verdict.Good() {
 		log = log.WithField("error", verdict.Message())

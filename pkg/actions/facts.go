@@ -2,9 +2,12 @@ package actions
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -28,7 +31,7 @@ type Reader interface {
 	// GuestInfo returns what the guest agent of a VirtualMachineInstance says of itself.
 	GuestInfo(ctx context.Context, namespace, name string) (map[string]any, error)
 	// Exec runs a command in a container of a pod and returns what it printed; a command that fails is an error.
-	Exec(ctx context.Context, pod kubevirt.ID, container string, command []string) (string, error)
+	Exec(ctx context.Context, pod kubevirt.ID, container string, command []string, stdin io.Reader) (string, error)
 }
 
 // enter begins with all lists of a namespace at once when its first item comes: each may wait 100 ms for the API server's cache to hear from
@@ -61,48 +64,38 @@ func (c *Consistency) facts(ctx context.Context, item item, backup *velerov1.Bac
 	if !takesSnapshots(backup) {
 		return c.withoutSnapshots(ctx, instance, seen.disks)
 	}
-	facts := consistency.Facts{Snapshots: true, Joined: seen.asked, Before: seen.before, Agent: seen.agent, Disks: seen.disks}
-	read := func(err error) {
-		if err != nil {
-			facts.Unseen = append(facts.Unseen, err)
-		}
+	facts := consistency.Facts{
+		Snapshots: true, Joined: seen.asked, Before: seen.before, Agent: seen.agent, Disks: seen.disks,
+		Launchers: make([]consistency.Launcher, len(seen.launchers)), NotAsked: errNotAsked,
 	}
-	read(seen.unseen)
-	facts.After, err = now[virtv1.VirtualMachineInstance](ctx, c.reader, instance)
-	read(err)
-	if facts.After != nil && item.GroupResource == kubevirt.VirtualMachines {
-		facts.Machine, err = now[virtv1.VirtualMachine](ctx, c.reader, item.ID)
-		read(err)
+	// The guest is frozen: all is read at once.
+	var reads sync.WaitGroup
+	failures := make([]error, 3+len(seen.launchers))
+	reads.Go(func() { facts.After, failures[0] = now[virtv1.VirtualMachineInstance](ctx, c.reader, instance) })
+	if seen.before != nil && item.GroupResource == kubevirt.VirtualMachines {
+		reads.Go(func() { facts.Machine, failures[1] = now[virtv1.VirtualMachine](ctx, c.reader, item.ID) })
 	}
-	for _, launcher := range seen.launchers {
-		after, err := now[corev1.Pod](ctx, c.reader, idOf(launcher))
-		read(err)
-		facts.Launchers = append(facts.Launchers, consistency.Launcher{Before: launcher, After: after})
+	var begin time.Time
+	if seen.before != nil && seen.first.Name != "" {
+		reads.Go(func() { begin, failures[2] = c.begin(ctx, seen) })
 	}
-	if facts.MayBeFrozen() {
-		facts.Frozen, facts.NotAsked = c.isFrozen(ctx, instance, idOf(facts.Launchers[0].Before))
+	for n, launcher := range seen.launchers {
+		facts.Launchers[n].Before = launcher
+		reads.Go(func() { facts.Launchers[n].After, failures[3+n] = now[corev1.Pod](ctx, c.reader, idOf(launcher)) })
 	}
-	if facts.Before != nil && seen.first.Name != "" {
-		facts.Window, err = c.since(ctx, seen)
-		read(err)
+	if seen.question != nil {
+		reads.Go(func() { facts.Frozen, facts.NotAsked = isFrozen(ctx, c.reader, seen.question) })
 	}
+	reads.Wait()
+	if !begin.IsZero() {
+		facts.Window = time.Since(begin)
+	}
+	facts.Unseen = errorsIn(append(failures, seen.unseen)...)
 	return facts
 }
 
-// askLimit is for how long the guest is waited for, which stays frozen meanwhile. It takes 0.1 s, but an exec has no end of its own where
-// a node or a launcher hangs.
-const askLimit = 10 * time.Second
-
-// isFrozen asks the guest whether it is frozen.
-func (c *Consistency) isFrozen(ctx context.Context, instance, launcher kubevirt.ID) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, askLimit)
-	defer cancel()
-	answer, err := c.reader.Exec(ctx, launcher, "compute", consistency.AskGuest(instance.Namespace, instance.Name))
-	if err != nil {
-		return false, err
-	}
-	return consistency.SaysFrozen(answer)
-}
+// errNotAsked is why a guest was not asked that, when its pod joined the ItemBlock, was not one that can be frozen.
+var errNotAsked = errors.New("the guest was not asked whether it is frozen")
 
 // takesSnapshots tells whether the backup takes snapshots of disks.
 func takesSnapshots(backup *velerov1.Backup) bool {
@@ -151,18 +144,14 @@ func (c *Consistency) claims(ctx context.Context, item item, instance kubevirt.I
 	return claims, nil
 }
 
-// since returns how long it is since the first snapshot of a VM's ItemBlock was asked for. Without that snapshot – a data mover removes it
-// when it has the data – it is the time since the VM joined its ItemBlock, which is longer.
-func (c *Consistency) since(ctx context.Context, seen account) (time.Duration, error) {
+// begin returns when the first snapshot of a VM's ItemBlock was asked for. Without that snapshot – a data mover removes it when it has the
+// data – it is when the VM joined its ItemBlock, which is earlier.
+func (c *Consistency) begin(ctx context.Context, seen account) (time.Time, error) {
 	snapshot, err := c.reader.Now(ctx, seen.first)
-	if err != nil {
-		return 0, err
+	if err != nil || snapshot == nil {
+		return seen.joined, err
 	}
-	begin := seen.joined
-	if snapshot != nil {
-		begin = (&unstructured.Unstructured{Object: snapshot}).GetCreationTimestamp().Time
-	}
-	return time.Since(begin), nil
+	return (&unstructured.Unstructured{Object: snapshot}).GetCreationTimestamp().Time, nil
 }
 
 // copiesFiles tells of each claim of a running pod whether Velero copies its files from there (Velero 1.18.1,

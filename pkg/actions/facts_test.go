@@ -3,6 +3,7 @@ package actions
 import (
 	"context"
 	"errors"
+	"io"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,7 +14,7 @@ import (
 // A hanging one never answers.
 type hanging struct{ Reader }
 
-func (hanging) Exec(ctx context.Context, _ kubevirt.ID, _ string, _ []string) (string, error) {
+func (hanging) Exec(ctx context.Context, _ kubevirt.ID, _ string, _ []string, _ io.Reader) (string, error) {
 	<-ctx.Done()
 	return "", ctx.Err()
 }
@@ -22,7 +23,7 @@ func (hanging) Exec(ctx context.Context, _ kubevirt.ID, _ string, _ []string) (s
 func TestAGuestIsNotKeptFrozenByALauncherThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now()
-		frozen, err := (&Consistency{reader: hanging{}}).isFrozen(t.Context(), kubevirt.ID{}, kubevirt.ID{})
+		frozen, err := isFrozen(t.Context(), hanging{}, prepare(t.Context(), hanging{}, kubevirt.ID{}, kubevirt.ID{}))
 		if frozen || !errors.Is(err, context.DeadlineExceeded) || time.Since(begin) != askLimit {
 			t.Errorf("after %s: frozen %t, %v", time.Since(begin), frozen, err)
 		}

@@ -114,19 +114,21 @@ func (b *ItemBlock) watch(ctx context.Context, item item, backup *velerov1.Backu
 		return nil
 	}
 	vmi, err := now[virtv1.VirtualMachineInstance](ctx, b.reader, instance)
-	if err != nil || vmi == nil {
-		b.witness.looksLike(instance, vmi, nil, err)
+	if err != nil || vmi == nil || !consistency.HasAgent(vmi) {
+		b.witness.looksLike(instance, vmi, nil, nil, err)
 		return nil
 	}
-	if !consistency.HasAgent(vmi) {
-		b.witness.looksLike(instance, vmi, nil, nil)
-		return nil
-	}
-	var agent *virtv1.VirtualMachineInstanceGuestAgentInfo
 	info, err := b.reader.GuestInfo(ctx, instance.Namespace, instance.Name)
-	if err == nil {
-		agent, err = as[virtv1.VirtualMachineInstanceGuestAgentInfo](info)
+	if err != nil {
+		b.witness.looksLike(instance, vmi, nil, nil, err)
+		return nil
 	}
-	b.witness.looksLike(instance, vmi, agent, err)
+	agent, err := as[virtv1.VirtualMachineInstanceGuestAgentInfo](info)
+	expected := consistency.Facts{Joined: true, Before: vmi, After: vmi, Agent: agent, Launchers: []consistency.Launcher{{Before: pod}}}
+	var q *question
+	if err == nil && expected.MayBeFrozen() {
+		q = prepare(ctx, b.reader, instance, item.ID)
+	}
+	b.witness.looksLike(instance, vmi, agent, q, err)
 	return nil
 }

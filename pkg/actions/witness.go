@@ -35,6 +35,7 @@ type Witness struct {
 type seenInstance struct {
 	vmi       *virtv1.VirtualMachineInstance
 	agent     *virtv1.VirtualMachineInstanceGuestAgentInfo
+	question  *question // nil when it cannot be frozen
 	unseen    error
 	joined    time.Time
 	launchers []*corev1.Pod
@@ -149,11 +150,11 @@ func (w *Witness) copies(files map[kubevirt.ID]bool) {
 }
 
 // looksLike notes what an instance was before the hooks.
-func (w *Witness) looksLike(instance kubevirt.ID, vmi *virtv1.VirtualMachineInstance, agent *virtv1.VirtualMachineInstanceGuestAgentInfo, unseen error) {
+func (w *Witness) looksLike(instance kubevirt.ID, vmi *virtv1.VirtualMachineInstance, agent *virtv1.VirtualMachineInstanceGuestAgentInfo, q *question, unseen error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	seen := w.instances[instance]
-	seen.vmi, seen.agent, seen.unseen = vmi, agent, unseen
+	seen.vmi, seen.agent, seen.question, seen.unseen = vmi, agent, q, unseen
 }
 
 // hasSnapshot notes that Velero has taken a snapshot of a PVC for which it calls the backup action now.
@@ -199,6 +200,7 @@ type account struct {
 	asked     bool // whether it is in an ItemBlock
 	before    *virtv1.VirtualMachineInstance
 	agent     *virtv1.VirtualMachineInstanceGuestAgentInfo
+	question  *question
 	unseen    error
 	joined    time.Time
 	launchers []*corev1.Pod
@@ -224,7 +226,7 @@ func (w *Witness) account(machine, instance kubevirt.ID, claims []kubevirt.ID) a
 	defer w.mu.Unlock()
 	var a account
 	if seen := w.instances[instance]; seen != nil {
-		a = account{before: seen.vmi, agent: seen.agent, unseen: seen.unseen, joined: seen.joined, launchers: slices.Clone(seen.launchers)}
+		a = account{before: seen.vmi, agent: seen.agent, question: seen.question, unseen: seen.unseen, joined: seen.joined, launchers: slices.Clone(seen.launchers)}
 	}
 	a.asked = w.asked[machine]
 	a.first = w.firstSnapshot(machine)

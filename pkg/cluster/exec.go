@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -14,12 +15,12 @@ import (
 	"velero-plugin-for-kubevirt/pkg/kubevirt"
 )
 
-// Exec runs a command in a container of a pod, as kubectl exec does, and returns what it printed. A command that fails is an
+// Exec runs a command in a container of a pod, as kubectl exec --stdin does, and returns what it printed. A command that fails is an
 // error with what it said.
-func (l *Live) Exec(ctx context.Context, pod kubevirt.ID, container string, command []string) (string, error) {
+func (l *Live) Exec(ctx context.Context, pod kubevirt.ID, container string, command []string, stdin io.Reader) (string, error) {
 	failed := func(err error) error { return fmt.Errorf("running %q in %s: %w", command, pod, err) }
 	request := l.raw.Post().AbsPath("api", "v1", "namespaces", pod.Namespace, "pods", pod.Name, "exec").
-		SpecificallyVersionedParams(&corev1.PodExecOptions{Container: container, Command: command, Stdout: true, Stderr: true},
+		SpecificallyVersionedParams(&corev1.PodExecOptions{Container: container, Command: command, Stdin: true, Stdout: true, Stderr: true},
 			scheme.ParameterCodec, corev1.SchemeGroupVersion)
 	websocket, err := remotecommand.NewWebSocketExecutor(l.config, "GET", request.URL().String())
 	if err != nil {
@@ -35,7 +36,7 @@ func (l *Live) Exec(ctx context.Context, pod kubevirt.ID, container string, comm
 		return "", failed(err)
 	}
 	var stdout, stderr bytes.Buffer
-	if err := executor.StreamWithContext(ctx, remotecommand.StreamOptions{Stdout: &stdout, Stderr: &stderr}); err != nil {
+	if err := executor.StreamWithContext(ctx, remotecommand.StreamOptions{Stdin: stdin, Stdout: &stdout, Stderr: &stderr}); err != nil {
 		return "", failed(fmt.Errorf("%w: %s", err, strings.TrimSpace(stderr.String())))
 	}
 	return stdout.String(), nil

@@ -1,8 +1,10 @@
 package cluster
 
 import (
+	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -80,8 +82,12 @@ func (m Memory) GuestInfo(ctx context.Context, namespace, name string) (map[stri
 	return info, err
 }
 
-// Exec answers virsh, when it asks a guest agent for its freeze status, with what is in the object that GuestInfo returns.
-func (m Memory) Exec(_ context.Context, pod kubevirt.ID, _ string, command []string) (string, error) {
+// Exec answers virsh, when it asks a guest agent for its freeze status, with what is in the object that GuestInfo returns, once there is a
+// line to read.
+func (m Memory) Exec(_ context.Context, pod kubevirt.ID, _ string, command []string, stdin io.Reader) (string, error) {
+	if _, err := bufio.NewReader(stdin).ReadString('\n'); err != nil {
+		return "", fmt.Errorf("running %q in %s: %w", command, pod, err)
+	}
 	for _, info := range m[kubevirt.GuestAgentInfos] {
 		status, _, _ := unstructured.NestedString(info.Object, "fsFreezeStatus")
 		if status != "" && slices.Contains(command, info.GetNamespace()+"_"+info.GetName()) {

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -21,10 +22,13 @@ import (
 func (c *Cluster) launcherSockets() string { return filepath.Join(c.supervisor.temp, "launchers") }
 
 // execInLauncher is the Exec of a cluster with KubeVirt: it knows the real virt-freezer, to which it shows the socket of the pod's
-// launcher, and plays virsh.
+// launcher, and plays virsh, begun by a shell that waits for a line.
 func (c *Cluster) execInLauncher(ctx context.Context, namespace, name, container string, argv []string, stdin io.Reader, stdout, stderr io.Writer) (int, error) {
-	if len(argv) > 0 && argv[0] == "virsh" && container == "compute" {
-		return c.virsh(ctx, namespace, name, argv, stdout, stderr)
+	if len(argv) > 4 && slices.Equal(argv[:5], []string{"sh", "-c", `read -r now && exec "$@"`, "sh", "virsh"}) && container == "compute" {
+		if _, err := bufio.NewReader(stdin).ReadString('\n'); err != nil {
+			return 1, nil //nolint:nilerr // as read does
+		}
+		return c.virsh(ctx, namespace, name, argv[4:], stdout, stderr)
 	}
 	if len(argv) == 0 || argv[0] != freezerProgram || container != "compute" {
 		fmt.Fprintf(stderr, "executable file not found: %q\n", argv)

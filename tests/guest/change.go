@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -71,7 +72,7 @@ func (w *World) inLauncher(ctx context.Context, vm VM, command []string) (string
 	if err != nil {
 		return "", err
 	}
-	return live.Exec(ctx, kubevirt.ID{GroupResource: kubevirt.Pods, Namespace: pod.Namespace, Name: pod.Name}, "compute", command)
+	return live.Exec(ctx, kubevirt.ID{GroupResource: kubevirt.Pods, Namespace: pod.Namespace, Name: pod.Name}, "compute", command, strings.NewReader("\n"))
 }
 
 // IsFrozen asks a guest whether it is frozen.

@@ -95,6 +95,16 @@ func verdict(report *story.BackupReport, vm VM) (level, reason, window string) {
 	return "", "", ""
 }
 
+// asking returns for how long the plugin looked at a frozen VM and asked its guest, by its log.
+func asking(report *story.BackupReport, vm VM) string {
+	for _, line := range report.Log {
+		if line["asking"] != "" && line["namespace"] == vm.Namespace && line["name"] == vm.Name {
+			return line["asking"]
+		}
+	}
+	return ""
+}
+
 func wentWell(t *testing.T, report story.Report) {
 	t.Helper()
 	if report.Phase != "Completed" || report.Errors+report.Warnings > 0 {

@@ -23,6 +23,7 @@ type Observation struct {
 	Reason    string        `json:"reason,omitempty"`
 	Truth     Truth         `json:"truth"`             // in the snapshots
 	Window    time.Duration `json:"window,omitempty"`  // for which the guest had to stay frozen, by the plugin
+	Asking    time.Duration `json:"asking,omitempty"`  // of the window, for which the plugin looked at the VM and asked its guest
 	Pause     time.Duration `json:"pause,omitempty"`   // in which the guest did not write, by its own clock
 	Storage   time.Duration `json:"storage,omitempty"` // that the storage needed for all snapshots together
 }
@@ -92,25 +93,32 @@ func (r Results) Table() string {
 
 // freezes says for how long guests were frozen.
 func (r Results) freezes() string {
-	var windows, pauses, storages []time.Duration
+	var windows, pauses, storages, askings []time.Duration
 	for _, b := range r.Backups {
 		if b.Verdict == "filesystem" {
-			windows, pauses, storages = append(windows, b.Window), append(pauses, b.Pause), append(storages, b.Storage)
+			windows, pauses, storages, askings = append(windows, b.Window), append(pauses, b.Pause), append(storages, b.Storage), append(askings, b.Asking)
 		}
 	}
 	if len(pauses) == 0 {
 		return ""
 	}
 	text := fmt.Sprintf("\nFrozen guests did not write for %s by their own clock. From the first snapshot's request to the last one's end "+
-		"the plugin measured %s.", spread(pauses), spread(windows))
+		"the plugin measured %s.", spread(pauses, time.Second), spread(windows, time.Second))
 	if !slices.Contains(storages, 0) { // it was not always written down
-		text += fmt.Sprintf(" The storage needed %s for the snapshots of both disks.", spread(storages))
+		text += fmt.Sprintf(" The storage needed %s for the snapshots of both disks.", spread(storages, time.Second))
+	}
+	if !slices.Contains(askings, 0) { // nor was this
+		text += fmt.Sprintf(" To ask the guest took the plugin %s.", spread(askings, time.Millisecond))
 	}
 	return text + "\n"
 }
 
-// spread returns the median and the maximum.
-func spread(all []time.Duration) string {
+// spread returns the median and the maximum, in seconds or in milliseconds.
+func spread(all []time.Duration, unit time.Duration) string {
 	slices.Sort(all)
-	return fmt.Sprintf("%.1f s (median; %.1f s at most)", all[len(all)/2].Seconds(), all[len(all)-1].Seconds())
+	median, longest := all[len(all)/2], all[len(all)-1]
+	if unit == time.Millisecond {
+		return fmt.Sprintf("%d ms (median; %d ms at most)", median.Milliseconds(), longest.Milliseconds())
+	}
+	return fmt.Sprintf("%.1f s (median; %.1f s at most)", median.Seconds(), longest.Seconds())
 }

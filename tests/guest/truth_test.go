@@ -124,6 +124,9 @@ func (o *Observation) describe(t *testing.T, vm VM, report *story.BackupReport) 
 		if o.Window, err = time.ParseDuration(window); err != nil {
 			t.Fatal(err)
 		}
+		if o.Asking, err = time.ParseDuration(asking(report, vm)); err != nil {
+			t.Fatal(err)
+		}
 		if err := world.AwaitWrites(t.Context(), vm, 2, patience); err != nil {
 			t.Fatal(err)
 		}
@@ -140,5 +143,5 @@ func (o *Observation) describe(t *testing.T, vm VM, report *story.BackupReport) 
 			o.Storage += snapshot.Took
 		}
 	}
-	t.Logf("%s: %s %s, window %s, pause %s, storage %s, snapshots %+v, consistent: %t", o.Situation, level, reason, window, o.Pause, o.Storage, o.Truth, o.Truth.Consistent())
+	t.Logf("%s: %s %s, window %s, asking %s, pause %s, storage %s, snapshots %+v, consistent: %t", o.Situation, level, reason, window, o.Asking, o.Pause, o.Storage, o.Truth, o.Truth.Consistent())
 }

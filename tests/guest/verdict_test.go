@@ -4,6 +4,7 @@ package guest
 
 import (
 	"context"
+	"io"
 	"slices"
 	"testing"
 	"time"
@@ -76,12 +77,17 @@ func asked(t *testing.T, vm VM) {
 		}
 		var took []time.Duration
 		for range 10 {
-			begin := time.Now()
-			answer, err := live.Exec(t.Context(), id, "compute", consistency.AskGuest(vm.Namespace, vm.Name))
+			hear, say := io.Pipe()
+			begin := make(chan time.Time, 1)
+			time.AfterFunc(time.Second, func() { // when the command waits
+				begin <- time.Now()
+				io.WriteString(say, "\n") //nolint:errcheck // the command has failed then
+			})
+			answer, err := live.Exec(t.Context(), id, "compute", consistency.AskGuest(vm.Namespace, vm.Name), hear)
 			if err != nil {
 				t.Fatal(err)
 			}
-			took = append(took, time.Since(begin).Round(time.Millisecond))
+			took = append(took, time.Since(<-begin).Round(time.Millisecond))
 			if frozen, err := consistency.SaysFrozen(answer); err != nil || frozen != state.frozen {
 				t.Errorf("after %q the guest says %q", state.request, answer)
 			}

@@ -181,11 +181,11 @@ func (s *apiServer) sendObject(w http.ResponseWriter, r *http.Request, id kubevi
 
 // exec runs a command in a pod, as far as objects in memory can.
 func (s *apiServer) exec(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Query().Get("stdout") != "true" {
-		fail(w, http.StatusBadRequest, "nobody listens to what the command prints")
+	if r.URL.Query().Get("stdout") != "true" || r.URL.Query().Get("stdin") != "true" {
+		fail(w, http.StatusBadRequest, "nobody listens to what the command prints, or talks to it")
 		return
 	}
-	options := &streaming.Options{Stdout: true, Stderr: true}
+	options := &streaming.Options{Stdin: true, Stdout: true, Stderr: true}
 	streaming.ServeExec(w, r, executor{s.objects}, r.URL.Path, "", "", r.URL.Query()["command"], options, time.Minute, time.Minute,
 		remotecommandconsts.SupportedStreamingProtocols)
 }
@@ -193,8 +193,8 @@ func (s *apiServer) exec(w http.ResponseWriter, r *http.Request) {
 type executor struct{ objects cluster.Memory }
 
 // ExecInContainer runs one command.
-func (e executor) ExecInContainer(ctx context.Context, pod string, _ types.UID, container string, command []string, _ io.Reader, stdout, _ io.WriteCloser, _ bool, _ <-chan remotecommand.TerminalSize, _ time.Duration) error {
-	answer, err := e.objects.Exec(ctx, kubevirt.ID{GroupResource: kubevirt.Pods, Name: pod}, container, command)
+func (e executor) ExecInContainer(ctx context.Context, pod string, _ types.UID, container string, command []string, stdin io.Reader, stdout, _ io.WriteCloser, _ bool, _ <-chan remotecommand.TerminalSize, _ time.Duration) error {
+	answer, err := e.objects.Exec(ctx, kubevirt.ID{GroupResource: kubevirt.Pods, Name: pod}, container, command, stdin)
 	if err == nil {
 		_, err = io.WriteString(stdout, answer)
 	}
