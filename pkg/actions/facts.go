@@ -52,10 +52,10 @@ func enter(namespace string, reader Reader, witness *Witness, log logrus.FieldLo
 // facts gathers what was seen of a VM, or of an instance of its own.
 func (c *Consistency) facts(ctx context.Context, item item, backup *velerov1.Backup) consistency.Facts {
 	instance := kubevirt.ID{GroupResource: kubevirt.VirtualMachineInstances, Namespace: item.Namespace, Name: item.Name}
+	defer c.witness.forgets(item.ID, instance)
 	if isPlain(backup) {
 		return c.plainFacts(ctx, instance, backup)
 	}
-	defer c.witness.forgets(item.ID, instance)
 	claims, err := c.claims(ctx, item, instance)
 	if err != nil {
 		return consistency.Facts{Snapshots: takesSnapshots(backup), Unseen: []error{err}}
