@@ -72,12 +72,9 @@ func both(verdicts map[string]verdict, name, reason string) {
 func checkHooks(t *testing.T, report *story.BackupReport, want map[string]int) {
 	t.Helper()
 	for name, count := range want {
-		got := 0
-		for _, line := range report.Log {
-			if line.Message() == "running exec hook" && strings.Contains(line["hookCommand"], " --name "+name+" ") {
-				got++
-			}
-		}
+		got := countLines(report, "running exec hook", func(line story.Line) bool {
+			return strings.Contains(line["hookCommand"], " --name "+name+" ")
+		})
 		if got != count {
 			t.Errorf("%d hooks of %s were tried, want %d", got, name, count)
 		}
@@ -87,15 +84,23 @@ func checkHooks(t *testing.T, report *story.BackupReport, want map[string]int) {
 // checkCalls checks how many calls Velero made for a VM when it backed it up.
 func checkCalls(t *testing.T, report *story.BackupReport, name string, want int) {
 	t.Helper()
-	got := 0
-	for _, line := range report.Log {
-		if line.Message() == "Executing custom action" && line["resource"] == "virtualmachines.kubevirt.io" && line["name"] == name {
-			got++
-		}
-	}
+	got := countLines(report, "Executing custom action", func(line story.Line) bool {
+		return line["resource"] == "virtualmachines.kubevirt.io" && line["name"] == name
+	})
 	if got != want {
 		t.Errorf("%d calls for %s, want %d", got, name, want)
 	}
+}
+
+// countLines counts the lines in a backup's log with a message that are wanted.
+func countLines(report *story.BackupReport, message string, want func(story.Line) bool) int {
+	count := 0
+	for _, line := range report.Log {
+		if line.Message() == message && want(line) {
+			count++
+		}
+	}
+	return count
 }
 
 // TestEveryVMHasItsVerdict has, in one namespace, a VM for each state that the cluster can bring a guest into.
