@@ -111,18 +111,9 @@ func (r *Restore) release(vm map[string]any) error {
 	return r.patch(context.Background(), id, patch)
 }
 
-// awaited returns the claims of a VM that is about to be restored that the data mover has still to fill. Those that are not there
-// yet, because the restore was asked for the VM alone and brings them next, count if the data mover has taken the backup.
+// awaited returns the claims of a VM that is about to be restored that the data mover has still to fill, if it has taken the backup. Those
+// that are not there yet count, too: the restore was asked for the VM alone and brings them next.
 func (r *Restore) awaited(ctx context.Context, original map[string]any, target kubevirt.ID, restore *velerov1.Restore) ([]string, error) {
-	ids, err := inBackup(kubevirt.VirtualMachines, original)
-	if err != nil {
-		return nil, err
-	}
-	claims := claimsAmong(ids, object.Namespace(original), target.Namespace)
-	waiting, absent, err := r.waiting(ctx, claims)
-	if err != nil || len(absent) == 0 {
-		return waiting, err
-	}
 	backup, err := r.reader.Get(ctx, kubevirt.ID{GroupResource: kubevirt.VeleroBackups, Namespace: restore.Namespace, Name: restore.Spec.BackupName})
 	if err != nil {
 		return nil, err
@@ -131,10 +122,15 @@ func (r *Restore) awaited(ctx context.Context, original map[string]any, target k
 	if err != nil {
 		return nil, fmt.Errorf("reading Backup %s: %w", restore.Spec.BackupName, err)
 	}
-	if moved, _ := spec["snapshotMoveData"].(bool); moved {
-		waiting = append(waiting, absent...)
+	if moved, _ := spec["snapshotMoveData"].(bool); !moved {
+		return nil, nil
 	}
-	return waiting, nil
+	ids, err := inBackup(kubevirt.VirtualMachines, original)
+	if err != nil {
+		return nil, err
+	}
+	waiting, absent, err := r.waiting(ctx, claimsAmong(ids, object.Namespace(original), target.Namespace))
+	return append(waiting, absent...), err
 }
 
 // claimsAmong returns the claims of one namespace among objects, as they are called in another.

@@ -2,9 +2,11 @@ package actions
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/sirupsen/logrus"
+	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
 	"github.com/vmware-tanzu/velero/pkg/plugin/velero"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -93,8 +95,28 @@ func (r *Restore) Execute(input *velero.RestoreItemActionExecuteInput) (*velero.
 	if err != nil {
 		return nil, item.failed("finding what to restore with", err)
 	}
-	output.AdditionalItems = toVelero(ids)
+	output.AdditionalItems = toVelero(r.notComing(context.Background(), ids, input.Restore))
 	return output, nil
+}
+
+// notComing returns what Velero has to be told of, to have it restored before an item. A restore that selects nothing by label brings
+// all that has a namespace by itself, and in its usual order has done so before: what is there is left out, since Velero would read the
+// namespace of each once more (Velero 1.18.1, pkg/restore/restore.go, restoreItem).
+func (r *Restore) notComing(ctx context.Context, ids []kubevirt.ID, restore *velerov1.Restore) []kubevirt.ID {
+	if restore.Spec.LabelSelector != nil || len(restore.Spec.OrLabelSelectors) > 0 {
+		return ids
+	}
+	return slices.DeleteFunc(ids, func(id kubevirt.ID) bool {
+		if id.Namespace == "" {
+			return false
+		}
+		id = target(id, restore)
+		there, err := r.reader.List(ctx, graph.Query{GroupResource: id.GroupResource, Namespace: id.Namespace})
+		if err != nil {
+			r.log.WithError(err).WithField("neighbour", id.String()).Debug("could not see what has been restored; Velero is told of it")
+		}
+		return there.Named(id.Name) != nil
+	})
 }
 
 // inBackup returns the neighbours of a backed-up item that are in the backup: those it lists, or, in a backup made without

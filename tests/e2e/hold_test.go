@@ -104,23 +104,30 @@ func (w *world) moved(t *testing.T, kind, namespace string) {
 	})
 }
 
+// backupByDataMover makes a backup of a namespace whose data is moved.
+func (w *world) backupByDataMover(t *testing.T, namespace string) *story.BackupReport {
+	t.Helper()
+	done := make(chan *story.BackupReport, 1)
+	go func() {
+		report, err := w.Backup(t.Context(), name(t), "--include-namespaces", namespace, "--snapshot-move-data")
+		if err != nil {
+			t.Error(err)
+		}
+		done <- report
+	}()
+	w.moved(t, "DataUpload", namespace)
+	report := <-done
+	if report == nil || report.Phase != "Completed" {
+		t.Fatalf("the backup is %+v", report)
+	}
+	return report
+}
+
 // TestAVMIsHeldUntilItsDataIsThere asks for the VM by its label, so that Velero restores its disk after the plugin has seen it.
 func TestAVMIsHeldUntilItsDataIsThere(t *testing.T) {
 	w := living(t)
 	w.create(t, "canal", "moved.yaml")
-	backedUp := make(chan *story.BackupReport, 1)
-	go func() {
-		report, err := w.Backup(t.Context(), name(t), "--include-namespaces", "canal", "--snapshot-move-data")
-		if err != nil {
-			t.Error(err)
-		}
-		backedUp <- report
-	}()
-	w.moved(t, "DataUpload", "canal")
-	report := <-backedUp
-	if report == nil || report.Phase != "Completed" {
-		t.Fatalf("the backup is %+v", report)
-	}
+	report := w.backupByDataMover(t, "canal")
 	w.loseMachines(t, "canal")
 	done := w.beginRestore(t, "canal", report.Name, "--selector", "app=truck")
 	time.Sleep(5 * time.Second) // Velero asks every two seconds
@@ -141,7 +148,7 @@ func TestAVMIsHeldUntilItsDataIsThere(t *testing.T) {
 func TestAVMIsNotHeldForEver(t *testing.T) {
 	w := living(t)
 	w.create(t, "desert", "moved.yaml")
-	report := w.backup(t, "--include-namespaces", "desert")
+	report := w.backupByDataMover(t, "desert")
 	w.loseMachines(t, "desert")
 	w.load(t, waitingClaim, "desert")
 	restored := <-w.beginRestore(t, "desert", report.Name, "--include-resources", "virtualmachines.kubevirt.io", "--item-operation-timeout", "1s")
