@@ -41,15 +41,22 @@ var (
 // ownDataVolumes selects those that KubeVirt did not make from a VM's templates.
 var ownDataVolumes = velero.ResourceSelector{IncludedResources: []string{kubevirt.DataVolumes.String()}, LabelSelector: "!" + kubevirt.CreatedByLabel}
 
-// handled are the resources, besides pods and DataVolumes, that the backup action is called for: those that the graph leads on from.
-// In a plain backup a PVC leads to nothing new and has no snapshot.
-var (
-	handledPlain = []schema.GroupResource{
-		kubevirt.VirtualMachines, kubevirt.VirtualMachineInstances, kubevirt.VirtualMachineInstanceReplicaSets, kubevirt.VirtualMachineInstancePresets,
-		kubevirt.VirtualMachinePools, kubevirt.DataSources, kubevirt.VolumeImportSources, kubevirt.OvirtVolumePopulators, kubevirt.OpenstackVolumePopulators,
+// handled returns the resources, besides pods and DataVolumes, that the backup action is called for: those that the graph leads on from.
+// In a plain backup a PVC leads to nothing new and has no snapshot, and the VMI of a VM to nothing that the VM does not lead to.
+func handled(needed need) []schema.GroupResource {
+	list := []schema.GroupResource{
+		kubevirt.VirtualMachines, kubevirt.VirtualMachineInstanceReplicaSets, kubevirt.VirtualMachineInstancePresets, kubevirt.VirtualMachinePools,
+		kubevirt.DataSources, kubevirt.VolumeImportSources, kubevirt.OvirtVolumePopulators, kubevirt.OpenstackVolumePopulators,
 	}
-	handled = append(slices.Clone(handledPlain), kubevirt.PersistentVolumeClaims)
-)
+	switch needed {
+	case everything:
+		return append(list, kubevirt.VirtualMachineInstances, kubevirt.PersistentVolumeClaims)
+	case machinesOnly:
+		return append(list, kubevirt.VirtualMachineInstances)
+	default:
+		return list
+	}
+}
 
 func resources(list ...schema.GroupResource) velero.ResourceSelector {
 	var names []string

@@ -31,7 +31,7 @@ type Backup struct {
 // is in their ItemBlock.
 func NewBackup(reader Reader, witness *Witness, log logrus.FieldLogger) *Backup {
 	appliesTo := func() velero.ResourceSelector {
-		return witness.unlessPlain(reader, log, resources(handled...), resources(handledPlain...))
+		return resources(handled(witness.needed(reader, log))...)
 	}
 	return &Backup{appliesTo: appliesTo, reader: reader, witness: witness, verdicts: NewConsistency(reader, witness, log), log: log}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/sirupsen/logrus"
 	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
 	"github.com/vmware-tanzu/velero/pkg/plugin/velero"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"velero-plugin-for-kubevirt/pkg/consistency"
@@ -32,7 +33,7 @@ func NewConsistency(reader Reader, witness *Witness, log logrus.FieldLogger) *Co
 
 // AppliesTo tells Velero which items to call Execute for.
 func (c *Consistency) AppliesTo() (velero.ResourceSelector, error) {
-	return c.witness.unlessPlain(c.reader, c.log, resources(machines...), nothing), nil
+	return c.witness.unlessPlain(c.reader, c.log, resources(machines...)), nil
 }
 
 // Execute returns the item with the verdict in its annotations, and logs it. In a plain backup, Backup has done so.
@@ -68,9 +69,10 @@ func (c *Consistency) judge(item item, backup *velerov1.Backup) error {
 
 // belongsToVM tells whether an item is the instance of a VM.
 func belongsToVM(item item) bool {
-	owner := object.Owner(item.obj)
-	return owner != nil && owner.Kind == "VirtualMachine"
+	return isVM(object.Owner(item.obj))
 }
+
+func isVM(owner *metav1.OwnerReference) bool { return owner != nil && owner.Kind == "VirtualMachine" }
 
 // required tells whether a VM at less than the best level is an error.
 func required(item item, backup *velerov1.Backup) (bool, error) {

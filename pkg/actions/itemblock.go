@@ -43,13 +43,13 @@ type ItemBlock struct {
 func NewItemBlock(reader Reader, witness *Witness, log logrus.FieldLogger) *ItemBlock {
 	selector := resources(kubevirt.VirtualMachines, kubevirt.VirtualMachineInstances, kubevirt.VirtualMachinePools,
 		kubevirt.VirtualMachineInstanceReplicaSets, kubevirt.DataVolumes)
-	appliesTo := func() velero.ResourceSelector { return witness.unlessPlain(reader, log, selector, nothing) }
+	appliesTo := func() velero.ResourceSelector { return witness.unlessPlain(reader, log, selector) }
 	return &ItemBlock{appliesTo: appliesTo, reader: reader, witness: witness, log: log}
 }
 
 // NewPodItemBlock returns the action for virt-launcher and hotplug pods.
 func NewPodItemBlock(reader Reader, witness *Witness, log logrus.FieldLogger) *ItemBlock {
-	appliesTo := func() velero.ResourceSelector { return witness.unlessPlain(reader, log, kubevirtPods, nothing) }
+	appliesTo := func() velero.ResourceSelector { return witness.unlessPlain(reader, log, kubevirtPods) }
 	return &ItemBlock{appliesTo: appliesTo, reader: reader, witness: witness, log: log}
 }
 

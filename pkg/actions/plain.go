@@ -5,12 +5,15 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/sirupsen/logrus"
 	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
 	"github.com/vmware-tanzu/velero/pkg/plugin/velero"
 	"github.com/vmware-tanzu/velero/pkg/util/boolptr"
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	virtv1 "kubevirt.io/api/core/v1"
 
@@ -25,8 +28,8 @@ var machines = []schema.GroupResource{kubevirt.VirtualMachines, kubevirt.Virtual
 func isMachine(item item) bool { return slices.Contains(machines, item.GroupResource) }
 
 // isPlain tells whether a backup takes no snapshots, copies no files by default and selects nothing by label. No guest has to be frozen for
-// it, whatever has a namespace is in it by itself or not at all, and the order of its items does not matter. So two calls are enough for
-// a running VM, one for its instance and one for itself, where a backup with snapshots takes nine, each of about 1 ms.
+// it, whatever has a namespace is in it by itself or not at all, and the order of its items does not matter. So one call is enough for
+// a running VM, where a backup with snapshots takes nine, each of about 1 ms; instances of their own take one, too.
 func isPlain(backup *velerov1.Backup) bool {
 	spec := backup.Spec
 	return !takesSnapshots(backup) && !boolptr.IsSetToTrue(spec.DefaultVolumesToFsBackup) && spec.LabelSelector == nil && len(spec.OrLabelSelectors) == 0
@@ -35,37 +38,83 @@ func isPlain(backup *velerov1.Backup) bool {
 // nothing selects no item: no object has a label and has it not.
 var nothing = velero.ResourceSelector{LabelSelector: kubevirt.PodRoleLabel + ",!" + kubevirt.PodRoleLabel}
 
-// unlessPlain returns the first selector, or the second when no more calls are needed, since all backups that Velero runs are plain. Velero
-// asks for the selectors of a backup's actions when that backup is InProgress, and may run others at the same time (Velero 1.18.1,
-// pkg/controller/backup_controller.go). Without an answer it is the first: a call for nothing only takes time.
-func (w *Witness) unlessPlain(reader Reader, log logrus.FieldLogger, selector, plain velero.ResourceSelector) velero.ResourceSelector {
-	w.plainOnce.Do(func() {
+// A need is what Velero has to call the plugin for in the backups that it runs.
+type need int
+
+const (
+	everything   need = iota // ItemBlocks and verdicts: not all backups are plain, or it is not known
+	machinesOnly             // VMs and VMIs
+	vmsOnly                  // VMs, since each VMI belongs to one
+)
+
+// needed tells what the plugin is needed for. Velero asks for the selectors of a backup's actions when that backup is InProgress, and may run
+// others at the same time (Velero 1.18.1, pkg/controller/backup_controller.go). A call for nothing only takes time.
+func (w *Witness) needed(reader Reader, log logrus.FieldLogger) need {
+	w.needOnce.Do(func() {
 		var err error
-		if w.plain, err = onlyPlain(context.Background(), reader); err != nil {
-			log.WithError(err).Info("could not see which backups Velero runs; it is to ask for ItemBlocks and verdicts whether or not they are needed")
+		if w.need, err = needOf(context.Background(), reader); err != nil {
+			log.WithError(err).Info("could not see which backups Velero runs, and of what; the plugin is called whether or not that is needed")
 		}
 	})
-	if w.plain {
-		return plain
-	}
-	return selector
+	return w.need
 }
 
-// onlyPlain tells whether Velero runs backups, and only plain ones.
-func onlyPlain(ctx context.Context, reader Reader) (bool, error) {
-	running, plain := 0, 0
+// unlessPlain returns a selector, or that of nothing when only VMs and VMIs are needed.
+func (w *Witness) unlessPlain(reader Reader, log logrus.FieldLogger, selector velero.ResourceSelector) velero.ResourceSelector {
+	if w.needed(reader, log) == everything {
+		return selector
+	}
+	return nothing
+}
+
+func needOf(ctx context.Context, reader Reader) (need, error) {
+	var running []*velerov1.Backup
 	err := reader.Each(ctx, kubevirt.VeleroBackups, func(obj map[string]any) error {
 		backup, err := as[velerov1.Backup](obj)
-		if err != nil || backup.Status.Phase != velerov1.BackupPhaseInProgress {
-			return err
+		if err == nil && backup.Status.Phase == velerov1.BackupPhaseInProgress {
+			running = append(running, backup)
 		}
-		running++
-		if isPlain(backup) {
-			plain++
-		}
-		return nil
+		return err
 	})
-	return running > 0 && running == plain && err == nil, err
+	if err != nil || len(running) == 0 || !all(running, isPlain) {
+		return everything, err
+	}
+	for _, backup := range running {
+		owned, err := ownedByVMs(ctx, reader, backup)
+		if err != nil || !owned {
+			return machinesOnly, err
+		}
+	}
+	return vmsOnly, nil
+}
+
+// listsAtOnce are how many lists are asked for at the same time.
+const listsAtOnce = 8
+
+// ownedByVMs tells whether every VMI that a backup may have belongs to a VM. The lists are those that the verdicts need.
+func ownedByVMs(ctx context.Context, reader Reader, backup *velerov1.Backup) (bool, error) {
+	namespaces := backup.Spec.IncludedNamespaces
+	if len(namespaces) == 0 || slices.ContainsFunc(namespaces, func(name string) bool { return strings.ContainsAny(name, "*?[]{}") }) {
+		namespaces = []string{""} // all
+	}
+	var lists errgroup.Group
+	lists.SetLimit(listsAtOnce)
+	var others atomic.Bool
+	for _, namespace := range namespaces {
+		lists.Go(func() error {
+			vmis, err := reader.List(ctx, graph.Query{GroupResource: kubevirt.VirtualMachineInstances, Namespace: namespace})
+			if err == nil && !all(vmis.All, func(vmi metav1.PartialObjectMetadata) bool { return isVM(metav1.GetControllerOf(&vmi)) }) {
+				others.Store(true)
+			}
+			return err
+		})
+	}
+	err := lists.Wait()
+	return !others.Load(), err
+}
+
+func all[T any](list []T, is func(T) bool) bool {
+	return !slices.ContainsFunc(list, func(one T) bool { return !is(one) })
 }
 
 // plainFacts gathers what matters of a VM in a plain backup, from lists that all VMs share: whether it runs, and of which disks Velero copies

@@ -3,15 +3,18 @@ package actions
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 
 	logtest "github.com/sirupsen/logrus/hooks/test"
 	"github.com/vmware-tanzu/velero/pkg/plugin/velero"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"velero-plugin-for-kubevirt/pkg/cluster"
+	"velero-plugin-for-kubevirt/pkg/graph"
 	"velero-plugin-for-kubevirt/pkg/kubevirt"
 )
 
@@ -80,5 +83,75 @@ func checkAsks(t *testing.T, action velero.Applicable, want bool) {
 	launcher := labels.Set{kubevirt.PodRoleLabel: kubevirt.LauncherRole}
 	if asks := byLabel.Matches(launcher) || byLabel.Matches(labels.Set{}); asks != want {
 		t.Errorf("%T is asked with %v", action, selector)
+	}
+}
+
+// instanceIn returns a VirtualMachineInstance in a namespace, of an owner of this kind or of its own.
+func instanceIn(namespace, owner string) *unstructured.Unstructured {
+	vmi := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance"}}
+	vmi.SetNamespace(namespace)
+	vmi.SetName("web")
+	if owner != "" {
+		yes := true
+		vmi.SetOwnerReferences([]metav1.OwnerReference{{APIVersion: "kubevirt.io/v1", Kind: owner, Name: "web", UID: "uid", Controller: &yes}})
+	}
+	return vmi
+}
+
+// TestAPlainBackupAsksForInstancesThatBelongToNoVM: those of VMs are restored by KubeVirt and get no verdict.
+func TestAPlainBackupAsksForInstancesThatBelongToNoVM(t *testing.T) {
+	of := func(namespaces ...any) *unstructured.Unstructured {
+		return backupOf("InProgress", map[string]any{"snapshotVolumes": false, "includedNamespaces": namespaces})
+	}
+	for name, test := range map[string]struct {
+		objects []*unstructured.Unstructured
+		asks    bool
+	}{
+		"all of VMs":                         {objects: []*unstructured.Unstructured{of("shop"), instanceIn("shop", "VirtualMachine")}, asks: false},
+		"none":                               {objects: []*unstructured.Unstructured{of("shop")}, asks: false},
+		"of its own":                         {objects: []*unstructured.Unstructured{of("shop"), instanceIn("shop", "")}, asks: true},
+		"of a replica set":                   {objects: []*unstructured.Unstructured{of("shop"), instanceIn("shop", "VirtualMachineInstanceReplicaSet")}, asks: true},
+		"of its own, elsewhere":              {objects: []*unstructured.Unstructured{of("shop"), instanceIn("branch", "")}, asks: false},
+		"of its own, in the second":          {objects: []*unstructured.Unstructured{of("shop", "branch"), instanceIn("branch", "")}, asks: true},
+		"of its own, of any namespace":       {objects: []*unstructured.Unstructured{plain, instanceIn("branch", "")}, asks: true},
+		"of its own, of all namespaces":      {objects: []*unstructured.Unstructured{of("*"), instanceIn("branch", "")}, asks: true},
+		"of its own, of a pattern":           {objects: []*unstructured.Unstructured{of("bran?h"), instanceIn("branch", "")}, asks: true},
+		"of its own, for the second backup":  {objects: []*unstructured.Unstructured{of("shop"), of("branch"), instanceIn("branch", "")}, asks: true},
+		"of a VM, beside one with snapshots": {objects: []*unstructured.Unstructured{of("shop"), backupOf("InProgress", nil), instanceIn("shop", "VirtualMachine")}, asks: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			checkAsksForInstances(t, cluster.FromObjects(test.objects), test.asks)
+		})
+	}
+	t.Run("not known", func(t *testing.T) {
+		checkAsksForInstances(t, blind{cluster.FromObjects([]*unstructured.Unstructured{plain}), kubevirt.VirtualMachineInstances}, true)
+	})
+}
+
+// A blind one may not list one kind.
+type blind struct {
+	Reader
+	to schema.GroupResource
+}
+
+func (b blind) List(ctx context.Context, query graph.Query) (*graph.Objects, error) {
+	if query.GroupResource == b.to {
+		return nil, errors.New("forbidden")
+	}
+	return b.Reader.List(ctx, query)
+}
+
+func checkAsksForInstances(t *testing.T, reader Reader, want bool) {
+	t.Helper()
+	log, _ := logtest.NewNullLogger()
+	selector, err := NewBackup(reader, NewWitness(), log).AppliesTo()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if asks := slices.Contains(selector.IncludedResources, kubevirt.VirtualMachineInstances.String()); asks != want {
+		t.Errorf("the plugin is called for %v", selector.IncludedResources)
+	}
+	if !slices.Contains(selector.IncludedResources, kubevirt.VirtualMachines.String()) {
+		t.Errorf("the plugin is not called for VMs, but for %v", selector.IncludedResources)
 	}
 }

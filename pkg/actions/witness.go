@@ -27,8 +27,8 @@ type Witness struct {
 	met       map[kubevirt.ID]meeting
 	entered   map[string]bool // namespaces
 
-	plainOnce sync.Once
-	plain     bool
+	needOnce sync.Once
+	need     need
 }
 
 // A seenInstance is a VirtualMachineInstance of which launcher pods joined an ItemBlock, as it was then.

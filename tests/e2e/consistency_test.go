@@ -81,14 +81,16 @@ func checkHooks(t *testing.T, report *story.BackupReport, want map[string]int) {
 	}
 }
 
-// checkCalls checks how many calls Velero made for a VM when it backed it up.
-func checkCalls(t *testing.T, report *story.BackupReport, name string, want int) {
+// checkCalls checks how many calls Velero made for a VM and for its VMI when it backed them up.
+func checkCalls(t *testing.T, report *story.BackupReport, name string, forVM, forVMI int) {
 	t.Helper()
-	got := countLines(report, "Executing custom action", func(line story.Line) bool {
-		return line["resource"] == "virtualmachines.kubevirt.io" && line["name"] == name
-	})
-	if got != want {
-		t.Errorf("%d calls for %s, want %d", got, name, want)
+	for resource, want := range map[string]int{"virtualmachines.kubevirt.io": forVM, "virtualmachineinstances.kubevirt.io": forVMI} {
+		got := countLines(report, "Executing custom action", func(line story.Line) bool {
+			return line["resource"] == resource && line["name"] == name
+		})
+		if got != want {
+			t.Errorf("%d calls for %s %s, want %d", got, resource, name, want)
+		}
 	}
 }
 
@@ -143,7 +145,7 @@ func TestEveryVMHasItsVerdict(t *testing.T) {
 			}
 			w.checkVerdicts(t, report, want)
 			checkHooks(t, report, hooks)
-			checkCalls(t, report, "good", 2)
+			checkCalls(t, report, "good", 2, 2)
 			w.describes(t, report.Name, "mute", "NoGuestAgent")
 		})
 	}
@@ -153,7 +155,7 @@ func TestEveryVMHasItsVerdict(t *testing.T) {
 			"good": {"crash", "SnapshotDisabled", "info"}, "strict-good": {"crash", "SnapshotDisabled", "error"}, "stopped": {"offline", "SnapshotDisabled", "info"},
 		})
 		checkHooks(t, report, hooks)
-		checkCalls(t, report, "good", 1)
+		checkCalls(t, report, "good", 1, 0)
 	})
 	t.Run("PodNotInBackup", func(t *testing.T) {
 		report := w.verdictsOf(t, "--include-namespaces", "verdicts", "--exclude-resources", "pods")
