@@ -49,7 +49,7 @@ type apiServer struct {
 	requests []string // path and query of each request
 }
 
-func startAPIServer(t *testing.T, objects cluster.Memory) *apiServer {
+func startAPIServer(t testing.TB, objects cluster.Memory) *apiServer {
 	s := &apiServer{objects: objects, failures: map[string]int{}}
 	s.Server = httptest.NewServer(s)
 	t.Cleanup(s.Close)
@@ -57,7 +57,7 @@ func startAPIServer(t *testing.T, objects cluster.Memory) *apiServer {
 }
 
 // kubeconfig writes a kubeconfig for the server and returns its path.
-func (s *apiServer) kubeconfig(t *testing.T) string {
+func (s *apiServer) kubeconfig(t testing.TB) string {
 	config := clientcmdapi.NewConfig()
 	config.Clusters["test"] = &clientcmdapi.Cluster{Server: s.URL}
 	config.Contexts["test"] = &clientcmdapi.Context{Cluster: "test"}

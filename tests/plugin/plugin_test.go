@@ -72,7 +72,7 @@ type overGRPC struct {
 }
 
 // start discovers the binary as the server does and returns it connected to an API server with these objects.
-func start(t *testing.T, server *apiServer) *overGRPC {
+func start(t testing.TB, server *apiServer) *overGRPC {
 	t.Setenv("KUBECONFIG", server.kubeconfig(t))
 	log := logrus.New()
 	log.SetOutput(io.Discard)
@@ -101,14 +101,7 @@ func (p *overGRPC) Call(request scenarios.Request, item, fromBackup *unstructure
 func (p *overGRPC) call(request scenarios.Request, item, fromBackup *unstructured.Unstructured, reply *scenarios.Reply) error {
 	switch request.Phase {
 	case "backup", "consistency":
-		all, err := p.GetBackupItemActionsV2()
-		if err != nil {
-			return err
-		}
-		all = slices.DeleteFunc(all, func(action biav2.BackupItemAction) bool {
-			return strings.HasSuffix(action.Name(), "/consistency") != (request.Phase == "consistency")
-		})
-		action, err := forItem(all, item)
+		action, err := p.backupAction(request.Phase, item)
 		if err != nil {
 			return err
 		}
@@ -146,6 +139,17 @@ func (p *overGRPC) call(request scenarios.Request, item, fromBackup *unstructure
 		reply.LeftOut, reply.AdditionalItems = output.SkipRestore, output.AdditionalItems
 	}
 	return nil
+}
+
+// backupAction picks the action for the verdict on an item, or else the one that Velero would call for it first.
+func (p *overGRPC) backupAction(phase string, item *unstructured.Unstructured) (biav2.BackupItemAction, error) {
+	all, err := p.GetBackupItemActionsV2()
+	if err != nil {
+		return nil, err
+	}
+	return forItem(slices.DeleteFunc(all, func(action biav2.BackupItemAction) bool {
+		return strings.HasSuffix(action.Name(), "/consistency") != (phase == "consistency")
+	}), item)
 }
 
 // forItem picks the one action that Velero would call for the item, by its selector.
