@@ -56,6 +56,7 @@ bench: build ## What the plugin costs, beside Velero alone (N=200,800 ROUNDS=3 S
 .PHONY: smoke
 smoke: build ## A short bench that fails when the plugin costs too much
 	go run ./tests/bench -plugin $(BINARY) -n 50 -rounds 5 -phases backup -max-ratio 1.5 -max-requests 0.5
+	go test -count=1 -run '^$$' -bench Window -benchtime 20x ./tests/plugin
 
 .PHONY: mutants
 mutants: ## Take each rule, reference and lookup out in turn: a test must notice

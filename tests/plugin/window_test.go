@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"testing"
+	"time"
 
 	"k8s.io/apimachinery/pkg/runtime"
 
@@ -9,6 +10,9 @@ import (
 	"velero-plugin-for-kubevirt/pkg/consistency"
 	"velero-plugin-for-kubevirt/tests/scenarios"
 )
+
+// windowLimit is what the plugin may make a freeze longer by.
+const windowLimit = 50 * time.Millisecond
 
 // BenchmarkWindow is all that Velero calls the plugin for while a guest with two disks is frozen, over Velero's gRPC: the VMI, the disks with
 // their snapshots, and the VM. The guest answers at once; what a real one takes comes on top.
@@ -70,5 +74,8 @@ func BenchmarkWindow(b *testing.B) {
 			b.Fatalf("the guest was not frozen, or not asked: %s %s", level, message)
 		}
 		b.StartTimer()
+	}
+	if took := b.Elapsed() / time.Duration(b.N); took > windowLimit {
+		b.Errorf("the plugin makes a freeze %s longer, more than %s", took, windowLimit)
 	}
 }
