@@ -9,11 +9,12 @@ import (
 	"velero-plugin-for-kubevirt/pkg/kubevirt"
 )
 
-// A question is what a guest is going to be asked: whether it is frozen. The command that asks waits in the launcher for the word, started
+// A question is what a guest is going to be asked: whether it is frozen. The command that asks waits in the launcher for its line, started
 // before the guest is frozen: to start it takes longer than the answer.
 type question struct {
 	instance, launcher kubevirt.ID
-	word               *io.PipeWriter
+	line               string
+	stdin              *io.PipeWriter
 	end                context.CancelFunc
 	over               chan struct{} // closed when the command has ended, with its text and error
 	text               string
@@ -23,22 +24,23 @@ type question struct {
 // prepare starts the command that is to ask the guest of an instance.
 func prepare(ctx context.Context, reader Reader, instance, launcher kubevirt.ID) *question {
 	ctx, end := context.WithCancel(ctx)
-	stdin, word := io.Pipe()
-	q := &question{instance: instance, launcher: launcher, word: word, end: end, over: make(chan struct{})}
+	hear, stdin := io.Pipe()
+	command, line := consistency.AskGuest(instance.Namespace, instance.Name)
+	q := &question{instance: instance, launcher: launcher, line: line, stdin: stdin, end: end, over: make(chan struct{})}
 	go func() {
 		defer close(q.over)
-		q.text, q.err = reader.Exec(ctx, launcher, "compute", consistency.AskGuest(instance.Namespace, instance.Name), stdin)
-		stdin.CloseWithError(io.ErrClosedPipe) //nolint:errcheck // it returns none
+		q.text, q.err = reader.Exec(ctx, launcher, "compute", command, hear)
+		hear.CloseWithError(io.ErrClosedPipe) //nolint:errcheck // it returns none
 	}()
 	return q
 }
 
-// ask gives the word and reads the answer.
+// ask sends the line and reads the answer.
 func (q *question) ask(ctx context.Context) (bool, error) {
 	defer q.end()
 	go func() {
-		_, err := io.WriteString(q.word, "\n")
-		q.word.CloseWithError(err) //nolint:errcheck // it returns none; a command that did not hear the word has ended, and says why
+		_, err := io.WriteString(q.stdin, q.line)
+		q.stdin.CloseWithError(err) //nolint:errcheck // it returns none; a command that did not hear the line has ended, and says why
 	}()
 	select {
 	case <-q.over:

@@ -15,8 +15,8 @@ import (
 	"velero-plugin-for-kubevirt/pkg/kubevirt"
 )
 
-// Exec runs a command in a container of a pod, as kubectl exec --stdin does, and returns what it printed. A command that fails is an
-// error with what it said.
+// Exec runs a command in a container of a pod, as kubectl exec --stdin does, and returns what it printed, and the errors that it printed
+// behind that. A command that fails is an error with what it said.
 func (l *Live) Exec(ctx context.Context, pod kubevirt.ID, container string, command []string, stdin io.Reader) (string, error) {
 	failed := func(err error) error { return fmt.Errorf("running %q in %s: %w", command, pod, err) }
 	request := l.raw.Post().AbsPath("api", "v1", "namespaces", pod.Namespace, "pods", pod.Name, "exec").
@@ -39,5 +39,5 @@ func (l *Live) Exec(ctx context.Context, pod kubevirt.ID, container string, comm
 	if err := executor.StreamWithContext(ctx, remotecommand.StreamOptions{Stdin: stdin, Stdout: &stdout, Stderr: &stderr}); err != nil {
 		return "", failed(fmt.Errorf("%w: %s", err, strings.TrimSpace(stderr.String())))
 	}
-	return stdout.String(), nil
+	return stdout.String() + stderr.String(), nil
 }

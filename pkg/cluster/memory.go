@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -85,13 +86,14 @@ func (m Memory) GuestInfo(ctx context.Context, namespace, name string) (map[stri
 // Exec answers virsh, when it asks a guest agent for its freeze status, with what is in the object that GuestInfo returns, once there is a
 // line to read.
 func (m Memory) Exec(_ context.Context, pod kubevirt.ID, _ string, command []string, stdin io.Reader) (string, error) {
-	if _, err := bufio.NewReader(stdin).ReadString('\n'); err != nil {
+	line, err := bufio.NewReader(stdin).ReadString('\n')
+	if err != nil {
 		return "", fmt.Errorf("running %q in %s: %w", command, pod, err)
 	}
 	for _, info := range m[kubevirt.GuestAgentInfos] {
 		status, _, _ := unstructured.NestedString(info.Object, "fsFreezeStatus")
-		if status != "" && slices.Contains(command, info.GetNamespace()+"_"+info.GetName()) {
-			return fmt.Sprintf(`{"return":%q}`, status), nil
+		if status != "" && slices.Contains(strings.Fields(line), info.GetNamespace()+"_"+info.GetName()) {
+			return fmt.Sprintf("virsh # %s{\"return\":%q}\n\nvirsh # ", line, status), nil
 		}
 	}
 	return "", fmt.Errorf("running %q in %s: nobody answers", command, pod)

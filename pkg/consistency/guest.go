@@ -1,36 +1,31 @@
 package consistency
 
 import (
-	"encoding/json"
 	"fmt"
+	"regexp"
 )
 
-// AskGuest returns the command that asks, in the compute container of its launcher, whether a guest is frozen. It waits for a line
-// first: to start a command in a pod takes longer than to ask, and the guest is frozen meanwhile. It is the question that virt-launcher
-// asks before it freezes, it changes nothing, and a frozen guest answers it. KubeVirt's own answers come from a cache that is up to 5 s
-// old (KubeVirt 1.9.0, pkg/virt-launcher/virtwrap/agent-poller), too late for most snapshots. virsh is in the launcher's image (KubeVirt
-// 1.7 to 1.9, rpm/BUILD.bazel), the address is virt-launcher's (cmd/virt-launcher/virt-launcher.go).
-func AskGuest(namespace, name string) []string {
-	return []string{
-		"sh", "-c", `read -r now && exec "$@"`, "sh",
-		"virsh", "--quiet", "--connect", "qemu+unix:///session?socket=/var/run/libvirt/virtqemud-sock",
-		"qemu-agent-command", namespace + "_" + name, `{"execute":"guest-fsfreeze-status"}`, "--timeout", "1",
-	}
+// AskGuest returns a command for the compute container of a launcher, and the line by which it asks whether the guest is frozen. To start
+// the command and to connect it takes longer than to ask, and the guest is frozen meanwhile: virsh that is given no command connects, waits
+// for lines and ends with them (libvirt 11.3, tools/virsh.c). It is the question that virt-launcher asks before it freezes, it changes
+// nothing, and a frozen guest answers it. KubeVirt's own answers come from a cache that is up to 5 s old (KubeVirt 1.9.0,
+// pkg/virt-launcher/virtwrap/agent-poller), too late for most snapshots. virsh is in the launcher's image (KubeVirt 1.7 to 1.9,
+// rpm/BUILD.bazel), the address is virt-launcher's (cmd/virt-launcher/virt-launcher.go).
+func AskGuest(namespace, name string) (command []string, line string) {
+	return []string{"virsh", "--quiet", "--connect", "qemu+unix:///session?socket=/var/run/libvirt/virtqemud-sock"},
+		fmt.Sprintf(`qemu-agent-command %s_%s '{"execute":"guest-fsfreeze-status"}' --timeout 1`+"\n", namespace, name)
 }
 
+// answer is the guest's among what virsh prints: its prompt, the line, errors.
+var answer = regexp.MustCompile(`\{"return": *"(\w+)"`)
+
 // SaysFrozen reads the guest's answer.
-func SaysFrozen(answer string) (bool, error) {
-	var status struct {
-		Return string `json:"return"`
-	}
-	if err := json.Unmarshal([]byte(answer), &status); err != nil {
-		return false, fmt.Errorf("the guest agent answers %q: %w", answer, err)
-	}
-	switch status.Return {
-	case "frozen":
+func SaysFrozen(printed string) (bool, error) {
+	switch said := answer.FindStringSubmatch(printed); {
+	case said != nil && said[1] == "frozen":
 		return true, nil
-	case "thawed":
+	case said != nil && said[1] == "thawed":
 		return false, nil
 	}
-	return false, fmt.Errorf("the guest agent answers %q, neither frozen nor thawed", answer)
+	return false, fmt.Errorf("the guest agent answers %q, neither frozen nor thawed", printed)
 }

@@ -172,12 +172,20 @@ func TestStampKeepsWhatWasAskedFor(t *testing.T) {
 }
 
 func TestSaysFrozen(t *testing.T) {
-	for answer, want := range map[string]bool{`{"return":"frozen"}`: true, `{"return":"thawed"}`: false, "{\"return\":\"frozen\"}\n\n": true} {
+	_, line := AskGuest("shop", "web")
+	for answer, want := range map[string]bool{
+		// With readline virsh shows what it reads, without it does not.
+		"virsh # " + line + "{\"return\":\"frozen\"}\n\nvirsh # \n": true,
+		"virsh # {\"return\":\"thawed\"}\n\nvirsh # ":               false,
+		`{"return":"frozen"}`:                                       true,
+	} {
 		if got, err := SaysFrozen(answer); got != want || err != nil {
 			t.Errorf("%q says %t, %v", answer, got, err)
 		}
 	}
-	for _, answer := range []string{"", "frozen", `{"return":{}}`, `{"return":"error"}`} {
+	for _, answer := range []string{
+		"", "frozen", `{"return":{}}`, `{"return":"error"}`, "virsh # " + line + "\nvirsh # \nerror: Guest agent is not responding: QEMU guest agent is not connected\n",
+	} {
 		if got, err := SaysFrozen(answer); got || err == nil {
 			t.Errorf("%q says %t, %v", answer, got, err)
 		}

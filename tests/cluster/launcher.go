@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -22,13 +23,10 @@ import (
 func (c *Cluster) launcherSockets() string { return filepath.Join(c.supervisor.temp, "launchers") }
 
 // execInLauncher is the Exec of a cluster with KubeVirt: it knows the real virt-freezer, to which it shows the socket of the pod's
-// launcher, and plays virsh, begun by a shell that waits for a line.
+// launcher, and plays virsh, which reads lines.
 func (c *Cluster) execInLauncher(ctx context.Context, namespace, name, container string, argv []string, stdin io.Reader, stdout, stderr io.Writer) (int, error) {
-	if len(argv) > 4 && slices.Equal(argv[:5], []string{"sh", "-c", `read -r now && exec "$@"`, "sh", "virsh"}) && container == "compute" {
-		if _, err := bufio.NewReader(stdin).ReadString('\n'); err != nil {
-			return 1, nil //nolint:nilerr // as read does
-		}
-		return c.virsh(ctx, namespace, name, argv[4:], stdout, stderr)
+	if len(argv) == 4 && slices.Equal(argv[:3], []string{"virsh", "--quiet", "--connect"}) && container == "compute" {
+		return 0, c.virsh(ctx, namespace, name, stdin, stdout, stderr)
 	}
 	if len(argv) == 0 || argv[0] != freezerProgram || container != "compute" {
 		fmt.Fprintf(stderr, "executable file not found: %q\n", argv)
@@ -63,35 +61,41 @@ func (c *Cluster) execInLauncher(ctx context.Context, namespace, name, container
 	return 0, nil
 }
 
-// virsh plays the one command of virsh that asks a guest agent whether its guest is frozen.
-func (c *Cluster) virsh(ctx context.Context, namespace, name string, argv []string, stdout, stderr io.Writer) (int, error) {
+// virsh plays virsh as it reads one line, by which it asks a guest agent whether its guest is frozen.
+func (c *Cluster) virsh(ctx context.Context, namespace, name string, stdin io.Reader, stdout, stderr io.Writer) error {
+	line, err := bufio.NewReader(stdin).ReadString('\n')
+	if err != nil {
+		return nil //nolint:nilerr // as virsh does when there are no more
+	}
+	fmt.Fprintf(stdout, "virsh # %s", line)
+	argv := strings.Fields(line)
 	pod, err := c.clients.get(ctx, object("v1", "Pod", namespace, name))
 	if err != nil {
-		return 0, err
+		return err
 	}
 	domain := pod.GetAnnotations()["kubevirt.io/domain"]
 	vmi, err := c.clients.get(ctx, object("kubevirt.io/v1", "VirtualMachineInstance", namespace, domain))
 	if err != nil {
-		return 0, err
+		return err
 	}
-	asked := slices.Contains(argv, "qemu-agent-command") && slices.Contains(argv, `{"execute":"guest-fsfreeze-status"}`)
+	asked := slices.Contains(argv, "qemu-agent-command") && slices.Contains(argv, `'{"execute":"guest-fsfreeze-status"}'`)
 	switch agent := vmi.GetAnnotations()[AgentAnnotation]; {
 	case !asked || !slices.Contains(argv, namespace+"_"+domain):
-		fmt.Fprintf(stderr, "error: this is not known here: %q\n", argv)
-		return 1, nil
+		fmt.Fprintf(stderr, "error: this is not known here: %q\n", line)
+		return nil
 	case agent == "false":
 		fmt.Fprintln(stderr, "error: Guest agent is not responding: QEMU guest agent is not connected")
-		return 1, nil
+		return nil
 	case agent == "no-fsfreeze":
 		fmt.Fprintln(stderr, "error: internal error: unable to execute QEMU agent command 'guest-fsfreeze-status': The command guest-fsfreeze-status has been disabled for this instance")
-		return 1, nil
+		return nil
 	}
 	status := "thawed"
 	if c.Guest.IsFrozen(namespace, domain) {
 		status = "frozen"
 	}
 	fmt.Fprintf(stdout, "{\"return\":%q}\n\n", status)
-	return 0, nil
+	return nil
 }
 
 // journalFile is where the handler says what happens to guests.

@@ -60,10 +60,10 @@ func (w *World) askAgent(ctx context.Context, vm VM, request string) (string, er
 	return w.inLauncher(ctx, vm, []string{
 		"virsh", "--quiet", "--connect", "qemu+unix:///session?socket=/var/run/libvirt/virtqemud-sock",
 		"qemu-agent-command", vm.Namespace + "_" + vm.Name, request, "--timeout", "10",
-	})
+	}, "")
 }
 
-func (w *World) inLauncher(ctx context.Context, vm VM, command []string) (string, error) {
+func (w *World) inLauncher(ctx context.Context, vm VM, command []string, line string) (string, error) {
 	live, err := plugin.NewLive(w.Cluster.RESTConfig)
 	if err != nil {
 		return "", err
@@ -72,12 +72,13 @@ func (w *World) inLauncher(ctx context.Context, vm VM, command []string) (string
 	if err != nil {
 		return "", err
 	}
-	return live.Exec(ctx, kubevirt.ID{GroupResource: kubevirt.Pods, Namespace: pod.Namespace, Name: pod.Name}, "compute", command, strings.NewReader("\n"))
+	return live.Exec(ctx, kubevirt.ID{GroupResource: kubevirt.Pods, Namespace: pod.Namespace, Name: pod.Name}, "compute", command, strings.NewReader(line))
 }
 
 // IsFrozen asks a guest whether it is frozen.
 func (w *World) IsFrozen(ctx context.Context, vm VM) (bool, error) {
-	answer, err := w.inLauncher(ctx, vm, consistency.AskGuest(vm.Namespace, vm.Name))
+	command, line := consistency.AskGuest(vm.Namespace, vm.Name)
+	answer, err := w.inLauncher(ctx, vm, command, line)
 	if err != nil {
 		return false, err
 	}

@@ -66,6 +66,7 @@ func asked(t *testing.T, vm VM) {
 		t.Fatal(err)
 	}
 	id := kubevirt.ID{GroupResource: kubevirt.Pods, Namespace: pod.Namespace, Name: pod.Name}
+	command, line := consistency.AskGuest(vm.Namespace, vm.Name)
 	for _, state := range []struct {
 		request string
 		frozen  bool
@@ -81,9 +82,10 @@ func asked(t *testing.T, vm VM) {
 			begin := make(chan time.Time, 1)
 			time.AfterFunc(time.Second, func() { // when the command waits
 				begin <- time.Now()
-				io.WriteString(say, "\n") //nolint:errcheck // the command has failed then
+				_, err := io.WriteString(say, line)
+				say.CloseWithError(err)
 			})
-			answer, err := live.Exec(t.Context(), id, "compute", consistency.AskGuest(vm.Namespace, vm.Name), hear)
+			answer, err := live.Exec(t.Context(), id, "compute", command, hear)
 			if err != nil {
 				t.Fatal(err)
 			}
