@@ -185,6 +185,10 @@ func (s *apiServer) exec(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusBadRequest, "nobody listens to what the command prints, or talks to it")
 		return
 	}
+	if r.Method == http.MethodGet { // a WebSocket, whose newest protocol is not among those that the package below serves
+		fail(w, http.StatusBadRequest, "like Kubernetes before 1.31, this server speaks SPDY alone")
+		return
+	}
 	options := &streaming.Options{Stdin: true, Stdout: true, Stderr: true}
 	streaming.ServeExec(w, r, executor{s.objects}, r.URL.Path, "", "", r.URL.Query()["command"], options, time.Minute, time.Minute,
 		remotecommandconsts.SupportedStreamingProtocols)
