@@ -170,10 +170,10 @@ func (r *Results) output(s *settings) error {
 func (r *Results) print() {
 	fmt.Printf("%s, %s\nbinary %.1f MB, start to handshake %.0f ms\n\n", r.Date, r.Machine, r.BinaryMB, r.Handshake)
 	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "phase\tVMs\talone s\tnoop s\tplugin s\tby alone\tby noop\tms per VM\tplugin CPU ms per VM\trequests per VM\tpeak MiB\t")
+	fmt.Fprintln(table, "phase\tVMs\trounds\talone s\tnoop s\tplugin s\tby alone\tby noop\tms per VM\tplugin CPU ms per VM\trequests per VM\tpeak MiB\t")
 	for _, row := range r.Rows {
 		sum := row.Summary
-		fmt.Fprintf(table, "%s\t%d\t%.1f\t%.1f\t%.1f\t%.2f\t%.2f\t%.1f\t%.2f\t%.3f\t%.0f\t\n", row.Phase, row.N, sum.Seconds[Alone], sum.Seconds[Floor],
+		fmt.Fprintf(table, "%s\t%d\t%d\t%.1f\t%.1f\t%.1f\t%.2f\t%.2f\t%.1f\t%.2f\t%.3f\t%.0f\t\n", row.Phase, row.N, len(row.Samples[Measured]), sum.Seconds[Alone], sum.Seconds[Floor],
 			sum.Seconds[Measured], sum.ByAlone, sum.ByFloor, sum.PerVM, sum.PluginPerVM, sum.RequestsPerVM, sum.PeakMiB)
 	}
 	table.Flush()

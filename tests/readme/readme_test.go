@@ -193,13 +193,13 @@ func benchTable(t *testing.T) string {
 		t.Fatal(err)
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s, %s, medians of %d rounds; start to handshake %.0f ms, binary %.1f MB:\n\n",
-		results.Date, results.Machine, len(results.Rows[0].Samples["plugin"]), results.HandshakeMs, results.BinaryMB)
-	b.WriteString("| | VMs | Velero alone | with a plugin that does nothing | with this plugin | × alone | × nothing | API requests per VM | peak memory |\n|---|---|---|---|---|---|---|---|---|\n")
+	fmt.Fprintf(&b, "%s, %s, medians; start to handshake %.0f ms, binary %.1f MB:\n\n",
+		results.Date, results.Machine, results.HandshakeMs, results.BinaryMB)
+	b.WriteString("| | VMs | rounds | Velero alone | with a plugin that does nothing | with this plugin | × alone | × nothing | API requests per VM | peak memory |\n|---|---|---|---|---|---|---|---|---|---|\n")
 	for _, row := range results.Rows {
 		s := row.Summary
-		fmt.Fprintf(&b, "| %s | %d | %.1f s | %.1f s | %.1f s | %.2f | %.2f | %.3f | %.0f MiB |\n",
-			row.Phase, row.N, s.Seconds["alone"], s.Seconds["noop"], s.Seconds["plugin"], s.ByAlone, s.ByNoop, s.RequestsPerVM, s.PeakMiB)
+		fmt.Fprintf(&b, "| %s | %d | %d | %.1f s | %.1f s | %.1f s | %.2f | %.2f | %.3f | %.0f MiB |\n",
+			row.Phase, row.N, len(row.Samples["plugin"]), s.Seconds["alone"], s.Seconds["noop"], s.Seconds["plugin"], s.ByAlone, s.ByNoop, s.RequestsPerVM, s.PeakMiB)
 	}
 	return b.String()
 }
