@@ -6,6 +6,9 @@ IMAGE   ?= velero-plugin-for-kubevirt:$(VERSION)
 # Generated code that is hardly run is not inlined: 2.6 MB less.
 SMALL := $(foreach package,k8s.io/api k8s.io/apiextensions-apiserver k8s.io/client-go k8s.io/kube-openapi github.com/google/gnostic-models kubevirt.io,-gcflags='$(package)/...=-l')
 
+# What the plugin takes while a guest is frozen.
+WINDOW := go test -count=1 -run '^$$' -bench Window -benchtime 20x ./tests/plugin
+
 # The tools and test components must be built the same way everywhere.
 export CGO_ENABLED := 0
 
@@ -51,12 +54,13 @@ matrix: build ## A few stories on each release of Velero and KubeVirt, for the R
 bench: build ## What the plugin costs, beside Velero alone (N=200,800 ROUNDS=3 SPREAD=1 PLUGIN=path OUTPUT=json; WRITE=1 for the README)
 	go run ./tests/bench -plugin $(or $(PLUGIN),$(BINARY)) $(if $(N),-n $(N)) $(if $(ROUNDS),-rounds $(ROUNDS)) $(if $(SPREAD),-spread) \
 		$(if $(OUTPUT),-o $(OUTPUT)) $(if $(WRITE),-write tests/bench/results.json) -plot bin/bench.svg
+	$(WINDOW)
 	$(if $(WRITE),$(MAKE) readme)
 
 .PHONY: smoke
 smoke: build ## A short bench that fails when the plugin costs too much
 	go run ./tests/bench -plugin $(BINARY) -n 50 -rounds 5 -phases backup -max-ratio 1.5 -max-requests 0.5
-	go test -count=1 -run '^$$' -bench Window -benchtime 20x ./tests/plugin
+	$(WINDOW)
 
 .PHONY: mutants
 mutants: ## Take each rule, reference and lookup out in turn: a test must notice
