@@ -51,7 +51,7 @@ matrix: build ## A few stories on each release of Velero and KubeVirt, for the R
 	$(MAKE) readme
 
 .PHONY: bench
-bench: build ## What the plugin costs, beside Velero alone (N=200,800 ROUNDS=3 SPREAD=1 PLUGIN=path OUTPUT=json; WRITE=1 for the README)
+bench: build ## What the plugin costs, beside Velero alone (N=200,800 ROUNDS=3 SPREAD=1 PLUGIN=path OUTPUT=json; WRITE=1 for the README, which keeps other N)
 	go run ./tests/bench -plugin $(or $(PLUGIN),$(BINARY)) $(if $(N),-n $(N)) $(if $(ROUNDS),-rounds $(ROUNDS)) $(if $(SPREAD),-spread) \
 		$(if $(OUTPUT),-o $(OUTPUT)) $(if $(WRITE),-write tests/bench/results.json) -plot bin/bench.svg
 	$(WINDOW)

@@ -44,7 +44,7 @@ func main() {
 	flag.StringVar(&s.plugin, "plugin", "bin/velero-plugin-for-kubevirt", "the plugin to measure")
 	sizes := flag.String("n", "200,800,3200", "how many VMs, one run each")
 	phases := flag.String("phases", Backup+","+Restore, "what is measured")
-	flag.IntVar(&s.rounds, "rounds", 3, "how often each variant is measured; in backups of fewer VMs than the most up to three times as often")
+	flag.IntVar(&s.rounds, "rounds", 3, "how often each variant is measured with the most VMs; with fewer, up to three times as often")
 	flag.IntVar(&s.maxRestore, "max-restore", 200, "of how many VMs restores are measured at most: 3,200 take an hour and more")
 	flag.BoolVar(&s.spread, "spread", false, "put 20 VMs into each namespace, not all into one")
 	flag.StringVar(&s.output, "o", "table", "table or json")
@@ -178,11 +178,13 @@ func (s *settings) measureSize(ctx context.Context, n int, dir string, results *
 	if _, err := b.measure(ctx, Backup, variant{"warm-up", variants[1].path}, 0); err != nil {
 		return fmt.Errorf("warming up: %w", err)
 	}
+	// Single runs differ by a fifth and more, and small ones are soon made again.
+	rounds := s.rounds * min(3, slices.Max(s.sizes)/n)
 	for _, phase := range s.phases {
 		if phase == Restore && n > s.maxRestore {
 			continue
 		}
-		for round := range s.roundsOf(phase, n) {
+		for round := range rounds {
 			for i := range variants {
 				v := variants[(i+round)%len(variants)]
 				if phase == Restore && v.name == Alone && round > 0 {
@@ -199,14 +201,6 @@ func (s *settings) measureSize(ctx context.Context, n int, dir string, results *
 		}
 	}
 	return nil
-}
-
-// roundsOf returns how often a phase is measured with n VMs. Single runs differ by a fifth and more, and small backups are soon made again.
-func (s *settings) roundsOf(phase string, n int) int {
-	if phase == Restore {
-		return s.rounds
-	}
-	return s.rounds * min(3, slices.Max(s.sizes)/n)
 }
 
 func (b *bench) measure(ctx context.Context, phase string, v variant, round int) (Sample, error) {

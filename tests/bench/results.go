@@ -24,7 +24,6 @@ const (
 
 // Results are what a run of the bench found.
 type Results struct {
-	Date      string  `json:"date"`
 	Machine   string  `json:"machine"`
 	Spread    bool    `json:"spread"`
 	BinaryMB  float64 `json:"binaryMB"`
@@ -34,6 +33,7 @@ type Results struct {
 
 // A Row is one phase with one number of VMs.
 type Row struct {
+	Date    string              `json:"date"`
 	N       int                 `json:"n"`
 	Phase   string              `json:"phase"`
 	Samples map[string][]Sample `json:"samples"` // by variant
@@ -75,7 +75,7 @@ func newResults(ctx context.Context, s *settings) (*Results, error) {
 		return nil, err
 	}
 	return &Results{
-		Date: time.Now().UTC().Format(time.DateOnly), Machine: machine, Spread: s.spread,
+		Machine: machine, Spread: s.spread,
 		BinaryMB: float64(info.Size()) / 1e6, Handshake: handshake.Seconds() * 1000,
 	}, nil
 }
@@ -100,7 +100,7 @@ func (r *Results) add(n int, phase, variant string, sample Sample) {
 	i := slices.IndexFunc(r.Rows, func(row Row) bool { return row.N == n && row.Phase == phase })
 	if i < 0 {
 		i = len(r.Rows)
-		r.Rows = append(r.Rows, Row{N: n, Phase: phase, Samples: map[string][]Sample{}})
+		r.Rows = append(r.Rows, Row{Date: time.Now().UTC().Format(time.DateOnly), N: n, Phase: phase, Samples: map[string][]Sample{}})
 	}
 	r.Rows[i].Samples[variant] = append(r.Rows[i].Samples[variant], sample)
 }
@@ -144,6 +144,11 @@ func (r *Results) output(s *settings) error {
 	for i := range r.Rows {
 		r.Rows[i].Summary = r.Rows[i].summary()
 	}
+	if s.write != "" {
+		if err := r.keep(s.write); err != nil {
+			return fmt.Errorf("reading the results of earlier runs: %w", err)
+		}
+	}
 	data, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return err
@@ -167,14 +172,39 @@ func (r *Results) output(s *settings) error {
 	return nil
 }
 
+// keep adds what earlier runs on this machine have measured and this one has not: all sizes together take an hour.
+func (r *Results) keep(path string) error {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	var earlier Results
+	if err == nil {
+		err = json.Unmarshal(data, &earlier)
+	}
+	if err != nil || earlier.Machine != r.Machine || earlier.Spread != r.Spread {
+		return err
+	}
+	for _, row := range earlier.Rows {
+		if !slices.ContainsFunc(r.Rows, row.sameAs) {
+			r.Rows = append(r.Rows, row)
+		}
+	}
+	slices.SortStableFunc(r.Rows, func(a, b Row) int { return a.N - b.N })
+	return nil
+}
+
+// sameAs tells whether two rows measure the same.
+func (r Row) sameAs(other Row) bool { return r.N == other.N && r.Phase == other.Phase }
+
 func (r *Results) print() {
-	fmt.Printf("%s, %s\nbinary %.1f MB, start to handshake %.0f ms\n\n", r.Date, r.Machine, r.BinaryMB, r.Handshake)
+	fmt.Printf("%s\nbinary %.1f MB, start to handshake %.0f ms\n\n", r.Machine, r.BinaryMB, r.Handshake)
 	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "phase\tVMs\trounds\talone s\tnoop s\tplugin s\tby alone\tby noop\tms per VM\tplugin CPU ms per VM\trequests per VM\tpeak MiB\t")
+	fmt.Fprintln(table, "phase\tVMs\trounds\talone s\tnoop s\tplugin s\tby alone\tby noop\tms per VM\tplugin CPU ms per VM\trequests per VM\tpeak MiB\tmeasured\t")
 	for _, row := range r.Rows {
 		sum := row.Summary
-		fmt.Fprintf(table, "%s\t%d\t%d\t%.1f\t%.1f\t%.1f\t%.2f\t%.2f\t%.1f\t%.2f\t%.3f\t%.0f\t\n", row.Phase, row.N, len(row.Samples[Measured]), sum.Seconds[Alone], sum.Seconds[Floor],
-			sum.Seconds[Measured], sum.ByAlone, sum.ByFloor, sum.PerVM, sum.PluginPerVM, sum.RequestsPerVM, sum.PeakMiB)
+		fmt.Fprintf(table, "%s\t%d\t%d\t%.1f\t%.1f\t%.1f\t%.2f\t%.2f\t%.1f\t%.2f\t%.3f\t%.0f\t%s\t\n", row.Phase, row.N, len(row.Samples[Measured]), sum.Seconds[Alone], sum.Seconds[Floor],
+			sum.Seconds[Measured], sum.ByAlone, sum.ByFloor, sum.PerVM, sum.PluginPerVM, sum.RequestsPerVM, sum.PeakMiB, row.Date)
 	}
 	table.Flush()
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,6 +23,34 @@ func results(plugin float64, requests int) *Results {
 func TestRatioIsOfTheSameRound(t *testing.T) {
 	if got := results(12, 0).Rows[0].Ratio(Alone); got < 1.19 || got > 1.21 {
 		t.Errorf("got %f", got)
+	}
+}
+
+// TestWrittenResultsKeepOtherSizes: all sizes together take an hour, so one is measured anew by itself.
+func TestWrittenResultsKeepOtherSizes(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "results.json")
+	rows := func(machine string, seconds float64, sizes ...int) (got map[int]float64) {
+		r := &Results{Machine: machine}
+		for _, n := range sizes {
+			for _, variant := range []string{Alone, Floor, Measured} {
+				r.add(n, Backup, variant, Sample{Seconds: seconds})
+			}
+		}
+		if err := r.output(&settings{write: path, output: "table"}); err != nil {
+			t.Fatal(err)
+		}
+		got = map[int]float64{}
+		for _, row := range r.Rows {
+			got[row.N] = row.Summary.Seconds[Measured]
+		}
+		return got
+	}
+	rows("one", 10, 200, 800)
+	if got, want := rows("one", 20, 200), map[int]float64{200: 20, 800: 10}; !maps.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	if got, want := rows("another", 30, 200), map[int]float64{200: 30}; !maps.Equal(got, want) {
+		t.Errorf("on another machine: got %v, want %v", got, want)
 	}
 }
 
