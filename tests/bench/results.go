@@ -97,10 +97,11 @@ func machine() (string, error) {
 }
 
 func (r *Results) add(n int, phase, variant string, sample Sample) {
-	i := slices.IndexFunc(r.Rows, func(row Row) bool { return row.N == n && row.Phase == phase })
+	row := Row{Date: time.Now().UTC().Format(time.DateOnly), N: n, Phase: phase, Samples: map[string][]Sample{}}
+	i := slices.IndexFunc(r.Rows, row.sameAs)
 	if i < 0 {
 		i = len(r.Rows)
-		r.Rows = append(r.Rows, Row{Date: time.Now().UTC().Format(time.DateOnly), N: n, Phase: phase, Samples: map[string][]Sample{}})
+		r.Rows = append(r.Rows, row)
 	}
 	r.Rows[i].Samples[variant] = append(r.Rows[i].Samples[variant], sample)
 }
