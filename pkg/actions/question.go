@@ -30,7 +30,7 @@ func prepare(ctx context.Context, reader Reader, instance, launcher kubevirt.ID)
 	go func() {
 		defer close(q.over)
 		q.text, q.err = reader.Exec(ctx, launcher, "compute", command, hear)
-		hear.CloseWithError(io.ErrClosedPipe) //nolint:errcheck // it returns none
+		hear.CloseWithError(io.ErrClosedPipe)
 	}()
 	return q
 }
@@ -40,7 +40,7 @@ func (q *question) ask(ctx context.Context) (bool, error) {
 	defer q.end()
 	go func() {
 		_, err := io.WriteString(q.stdin, q.line)
-		q.stdin.CloseWithError(err) //nolint:errcheck // it returns none; a command that did not hear the line has ended, and says why
+		q.stdin.CloseWithError(err) // a command that did not hear the line has ended, and says why
 	}()
 	select {
 	case <-q.over:
