@@ -104,9 +104,9 @@ func takesSnapshots(backup *velerov1.Backup) bool {
 
 // withoutSnapshots only asks whether the VM runs.
 func (c *Consistency) withoutSnapshots(ctx context.Context, instance kubevirt.ID, disks []consistency.Disk) consistency.Facts {
-	vmis, err := c.reader.List(ctx, graph.Query{GroupResource: instance.GroupResource, Namespace: instance.Namespace})
+	vmi, err := graph.MetadataOf(ctx, c.reader, instance)
 	facts := consistency.Facts{Disks: disks, Unseen: errorsIn(err)}
-	if vmis.Named(instance.Name) != nil {
+	if vmi != nil {
 		facts.After = &virtv1.VirtualMachineInstance{}
 	}
 	return facts

@@ -76,7 +76,7 @@ func needOf(ctx context.Context, reader Reader) (need, error) {
 		}
 		return err
 	})
-	if err != nil || len(running) == 0 || !all(running, isPlain) {
+	if err != nil || len(running) == 0 || slices.ContainsFunc(running, func(backup *velerov1.Backup) bool { return !isPlain(backup) }) {
 		return everything, err
 	}
 	for _, backup := range running {
@@ -103,7 +103,7 @@ func ownedByVMs(ctx context.Context, reader Reader, backup *velerov1.Backup) (bo
 	for _, namespace := range namespaces {
 		lists.Go(func() error {
 			vmis, err := reader.List(ctx, graph.Query{GroupResource: kubevirt.VirtualMachineInstances, Namespace: namespace})
-			if err == nil && !all(vmis.All, func(vmi metav1.PartialObjectMetadata) bool { return isVM(metav1.GetControllerOf(&vmi)) }) {
+			if err == nil && slices.ContainsFunc(vmis.All, func(vmi metav1.PartialObjectMetadata) bool { return !isVM(metav1.GetControllerOfNoCopy(&vmi)) }) {
 				others.Store(true)
 			}
 			return err
@@ -113,15 +113,10 @@ func ownedByVMs(ctx context.Context, reader Reader, backup *velerov1.Backup) (bo
 	return !others.Load(), err
 }
 
-func all[T any](list []T, is func(T) bool) bool {
-	return !slices.ContainsFunc(list, func(one T) bool { return !is(one) })
-}
-
 // plainFacts gathers what matters of a VM in a plain backup, from lists that all VMs share: whether it runs, and of which disks Velero copies
 // the files.
 func (c *Consistency) plainFacts(ctx context.Context, instance kubevirt.ID, backup *velerov1.Backup) consistency.Facts {
-	vmis, err := c.reader.List(ctx, graph.Query{GroupResource: instance.GroupResource, Namespace: instance.Namespace})
-	vmi := vmis.Named(instance.Name)
+	vmi, err := graph.MetadataOf(ctx, c.reader, instance)
 	if err != nil || vmi == nil {
 		return consistency.Facts{Unseen: errorsIn(err)}
 	}

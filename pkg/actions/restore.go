@@ -111,11 +111,11 @@ func (r *Restore) notComing(ctx context.Context, ids []kubevirt.ID, restore *vel
 			return false
 		}
 		id = target(id, restore)
-		there, err := r.reader.List(ctx, graph.Query{GroupResource: id.GroupResource, Namespace: id.Namespace})
+		there, err := graph.MetadataOf(ctx, r.reader, id)
 		if err != nil {
 			r.log.WithError(err).WithField("neighbour", id.String()).Debug("could not see what has been restored; Velero is told of it")
 		}
-		return there.Named(id.Name) != nil
+		return there != nil
 	})
 }
 

@@ -70,7 +70,7 @@ var lookups = []lookup{
 // instanceOfMachine finds the VMI of a VM: it has the VM's name (KubeVirt 1.9.0, pkg/virt-controller/watch/vm/vm.go).
 func instanceOfMachine(ctx context.Context, vm Item, reader Reader) ([]kubevirt.ID, error) {
 	id := kubevirt.ID{GroupResource: kubevirt.VirtualMachineInstances, Namespace: vm.namespace(), Name: vm.name()}
-	found, err := metadataOf(ctx, reader, id)
+	found, err := MetadataOf(ctx, reader, id)
 	if err != nil || found == nil {
 		return nil, err
 	}
@@ -320,8 +320,8 @@ func owned(resource schema.GroupResource) func(context.Context, Item, Reader) ([
 	}
 }
 
-// metadataOf returns the metadata of an object, nil when it is not there.
-func metadataOf(ctx context.Context, reader Reader, id kubevirt.ID) (*metav1.PartialObjectMetadata, error) {
+// MetadataOf returns the metadata of an object, from the list that all of its namespace share; nil when it is not there.
+func MetadataOf(ctx context.Context, reader Reader, id kubevirt.ID) (*metav1.PartialObjectMetadata, error) {
 	items, err := reader.List(ctx, Query{GroupResource: id.GroupResource, Namespace: id.Namespace})
 	if err != nil {
 		return nil, err

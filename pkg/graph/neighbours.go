@@ -51,7 +51,7 @@ func Neighbours(ctx context.Context, resource schema.GroupResource, obj map[stri
 	}
 	neighbours = slices.DeleteFunc(unique(neighbours), func(n Neighbour) bool { return n.ID == item.id() })
 	for i := range neighbours {
-		found, err := metadataOf(ctx, reader, neighbours[i].ID)
+		found, err := MetadataOf(ctx, reader, neighbours[i].ID)
 		neighbours[i].Absent, neighbours[i].Unknown = err == nil && found == nil, err
 		if found != nil {
 			neighbours[i].Labels = found.Labels
