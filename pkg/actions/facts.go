@@ -35,17 +35,24 @@ type Reader interface {
 }
 
 // enter begins with all lists of a namespace at once when its first item comes: each may wait 100 ms for the API server's cache to hear from
-// etcd (Kubernetes v1.36, pkg/storage/cacher). Whoever needs one waits for it, and learns of its error.
-func enter(namespace string, reader Reader, witness *Witness, log logrus.FieldLogger) {
+// etcd (Kubernetes v1.36, pkg/storage/cacher).
+func enter(namespace string, backup *velerov1.Backup, reader Reader, witness *Witness, log logrus.FieldLogger) {
 	if !witness.enters(namespace) {
 		return
 	}
-	for _, query := range graph.Usual(namespace) {
-		go func() {
-			if _, err := reader.List(context.Background(), query); err != nil {
-				log.WithError(err).Debug("a list failed; it is asked for again when it is needed")
-			}
-		}()
+	queries := graph.Usual(namespace)
+	if !isPlain(backup) {
+		queries = append(queries, graph.Query{GroupResource: kubevirt.VirtualMachines, Namespace: namespace})
+	}
+	for _, query := range queries {
+		go readEarly(query, reader, log)
+	}
+}
+
+// readEarly asks for a list. Whoever needs it waits for it, and learns of its error.
+func readEarly(query graph.Query, reader Reader, log logrus.FieldLogger) {
+	if _, err := reader.List(context.Background(), query); err != nil {
+		log.WithError(err).Debug("a list failed; it is asked for again when it is needed")
 	}
 }
 

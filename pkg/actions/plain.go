@@ -5,7 +5,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync/atomic"
 
 	"github.com/sirupsen/logrus"
 	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
@@ -52,7 +51,7 @@ const (
 func (w *Witness) needed(reader Reader, log logrus.FieldLogger) need {
 	w.needOnce.Do(func() {
 		var err error
-		if w.need, err = needOf(context.Background(), reader); err != nil {
+		if w.need, err = needOf(context.Background(), reader, log); err != nil {
 			log.WithError(err).Info("could not see which backups Velero runs, and of what; the plugin is called whether or not that is needed")
 		}
 	})
@@ -67,7 +66,7 @@ func (w *Witness) unlessPlain(reader Reader, log logrus.FieldLogger, selector ve
 	return nothing
 }
 
-func needOf(ctx context.Context, reader Reader) (need, error) {
+func needOf(ctx context.Context, reader Reader, log logrus.FieldLogger) (need, error) {
 	var running []*velerov1.Backup
 	err := reader.Each(ctx, kubevirt.VeleroBackups, func(obj map[string]any) error {
 		backup, err := as[velerov1.Backup](obj)
@@ -79,38 +78,57 @@ func needOf(ctx context.Context, reader Reader) (need, error) {
 	if err != nil || len(running) == 0 || slices.ContainsFunc(running, func(backup *velerov1.Backup) bool { return !isPlain(backup) }) {
 		return everything, err
 	}
+	least, namespaces := vmsOnly, map[string]bool{}
 	for _, backup := range running {
-		owned, err := ownedByVMs(ctx, reader, backup)
-		if err != nil || !owned {
+		lists, err := instancesOf(ctx, reader, backup)
+		if err != nil {
 			return machinesOnly, err
 		}
+		for _, list := range lists {
+			for i := range list.All {
+				vmi := &list.All[i]
+				if !isVM(metav1.GetControllerOfNoCopy(vmi)) {
+					least = machinesOnly
+				}
+				if admits(backup.Spec, kubevirt.ID{GroupResource: kubevirt.VirtualMachineInstances, Namespace: vmi.Namespace, Name: vmi.Name}) {
+					namespaces[vmi.Namespace] = true
+				}
+			}
+		}
 	}
-	return vmsOnly, nil
+	go readAhead(slices.Sorted(maps.Keys(namespaces)), reader, log)
+	return least, nil
+}
+
+// readAhead asks for the lists of namespaces one after the other. It has time: Velero collects all items of a backup before it calls the
+// plugin for the first VM, seconds later (Velero 1.18.1, pkg/backup/backup.go).
+func readAhead(namespaces []string, reader Reader, log logrus.FieldLogger) {
+	for _, namespace := range namespaces {
+		for _, query := range graph.Usual(namespace) {
+			readEarly(query, reader, log)
+		}
+	}
 }
 
 // listsAtOnce are how many lists are asked for at the same time.
 const listsAtOnce = 8
 
-// ownedByVMs tells whether every VMI that a backup may have belongs to a VM. The lists are those that the verdicts need.
-func ownedByVMs(ctx context.Context, reader Reader, backup *velerov1.Backup) (bool, error) {
+// instancesOf lists the VMIs that a backup may have, by namespace or all at once. The lists are those that the verdicts need.
+func instancesOf(ctx context.Context, reader Reader, backup *velerov1.Backup) ([]*graph.Objects, error) {
 	namespaces := backup.Spec.IncludedNamespaces
 	if len(namespaces) == 0 || slices.ContainsFunc(namespaces, func(name string) bool { return strings.ContainsAny(name, "*?[]{}") }) {
 		namespaces = []string{""} // all
 	}
-	var lists errgroup.Group
-	lists.SetLimit(listsAtOnce)
-	var others atomic.Bool
-	for _, namespace := range namespaces {
-		lists.Go(func() error {
-			vmis, err := reader.List(ctx, graph.Query{GroupResource: kubevirt.VirtualMachineInstances, Namespace: namespace})
-			if err == nil && slices.ContainsFunc(vmis.All, func(vmi metav1.PartialObjectMetadata) bool { return !isVM(metav1.GetControllerOfNoCopy(&vmi)) }) {
-				others.Store(true)
-			}
+	var group errgroup.Group
+	group.SetLimit(listsAtOnce)
+	lists := make([]*graph.Objects, len(namespaces))
+	for i, namespace := range namespaces {
+		group.Go(func() (err error) {
+			lists[i], err = reader.List(ctx, graph.Query{GroupResource: kubevirt.VirtualMachineInstances, Namespace: namespace})
 			return err
 		})
 	}
-	err := lists.Wait()
-	return !others.Load(), err
+	return lists, group.Wait()
 }
 
 // plainFacts gathers what matters of a VM in a plain backup, from lists that all VMs share: whether it runs, and of which disks Velero copies

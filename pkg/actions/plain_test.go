@@ -3,8 +3,10 @@ package actions
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"testing"
+	"testing/synctest"
 
 	logtest "github.com/sirupsen/logrus/hooks/test"
 	"github.com/vmware-tanzu/velero/pkg/plugin/velero"
@@ -126,6 +128,51 @@ func TestAPlainBackupAsksForInstancesThatBelongToNoVM(t *testing.T) {
 	t.Run("not known", func(t *testing.T) {
 		checkAsksForInstances(t, blind{cluster.FromObjects([]*unstructured.Unstructured{plain}), kubevirt.VirtualMachineInstances}, true)
 	})
+}
+
+// TestAPlainBackupReadsAhead: what its VMs lead to is there when Velero calls for the first of them.
+func TestAPlainBackupReadsAhead(t *testing.T) {
+	for name, test := range map[string]struct {
+		spec map[string]any
+		read []string
+	}{
+		"of one namespace":          {spec: map[string]any{"includedNamespaces": []any{"shop", "empty"}}, read: []string{"shop"}},
+		"of all":                    {read: []string{"branch", "shop"}},
+		"of all but one":            {spec: map[string]any{"excludedNamespaces": []any{"branch"}}, read: []string{"shop"}},
+		"with snapshots":            {spec: map[string]any{"snapshotVolumes": true}},
+		"with all its files copied": {spec: map[string]any{"defaultVolumesToFsBackup": true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			spec := map[string]any{"snapshotVolumes": false}
+			maps.Copy(spec, test.spec)
+			synctest.Test(t, func(t *testing.T) {
+				log, _ := logtest.NewNullLogger()
+				reader := noting{secrets: map[string]bool{}, Reader: cluster.FromObjects([]*unstructured.Unstructured{
+					backupOf("InProgress", spec), instanceIn("shop", "VirtualMachine"), instanceIn("branch", "VirtualMachine"),
+				})}
+				if _, err := NewBackup(reader, NewWitness(), log).AppliesTo(); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+				if got := slices.Sorted(maps.Keys(reader.secrets)); !slices.Equal(got, test.read) {
+					t.Errorf("the secrets of %v are read, want those of %v", got, test.read)
+				}
+			})
+		})
+	}
+}
+
+// A noting one notes of which namespaces the secrets are listed.
+type noting struct {
+	Reader
+	secrets map[string]bool
+}
+
+func (n noting) List(ctx context.Context, query graph.Query) (*graph.Objects, error) {
+	if query.GroupResource == kubevirt.Secrets {
+		n.secrets[query.Namespace] = true
+	}
+	return n.Reader.List(ctx, query)
 }
 
 // A blind one may not list one kind.

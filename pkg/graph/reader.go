@@ -16,11 +16,11 @@ type Query struct {
 	Fields    string
 }
 
-// Usual returns the queries that a running VM in a namespace leads to.
+// Usual returns the queries that a running VM in a namespace leads to. Its VMI and pods lead to all VMs besides.
 func Usual(namespace string) []Query {
 	queries := []Query{activePods(namespace)}
 	for _, resource := range []schema.GroupResource{
-		kubevirt.VirtualMachines, kubevirt.VirtualMachineInstances, kubevirt.VirtualMachineInstancePresets,
+		kubevirt.VirtualMachineInstances, kubevirt.VirtualMachineInstancePresets,
 		kubevirt.DataVolumes, kubevirt.PersistentVolumeClaims, kubevirt.Secrets,
 	} {
 		queries = append(queries, Query{GroupResource: resource, Namespace: namespace})
