@@ -152,12 +152,36 @@ func nestedString(obj *unstructured.Unstructured, fields ...string) string {
 // InstallPlugin copies a plugin's binary into Velero's plugin folder, replacing one of the same name, and restarts the
 // server with it.
 func (c *Cluster) InstallPlugin(ctx context.Context, binary string) error {
-	return c.changePlugins(ctx, func() error { return copyProgram(binary, c.path("plugins")) })
+	return c.ReplacePlugin(ctx, "", binary)
 }
 
 // RemovePlugin undoes InstallPlugin. The name is that of the binary, without folder.
 func (c *Cluster) RemovePlugin(ctx context.Context, name string) error {
-	return c.changePlugins(ctx, func() error { return os.Remove(c.path("plugins", filepath.Base(name))) })
+	return c.ReplacePlugin(ctx, name, "")
+}
+
+// ReplacePlugin is RemovePlugin and InstallPlugin, and restarts the server once. Either may be empty.
+func (c *Cluster) ReplacePlugin(ctx context.Context, name, binary string) error {
+	if err := c.supervisor.stop(c.velero); err != nil {
+		return err
+	}
+	if err := c.changePlugins(name, binary); err != nil {
+		// The server comes back with those that are left.
+		return errors.Join(fmt.Errorf("changing Velero's plugins: %w", err), c.startVeleroServer(ctx))
+	}
+	return c.startVeleroServer(ctx)
+}
+
+func (c *Cluster) changePlugins(name, binary string) error {
+	if name != "" {
+		if err := os.Remove(c.path("plugins", filepath.Base(name))); err != nil {
+			return err
+		}
+	}
+	if binary == "" {
+		return nil
+	}
+	return copyProgram(binary, c.path("plugins"))
 }
 
 // KillPlugin kills the processes of a plugin of Velero, as the kernel does when memory runs out, and returns how many there were.
@@ -189,17 +213,6 @@ func (c *Cluster) KillPlugin(name string) (int, error) {
 func (c *Cluster) KillVelero(ctx context.Context) error {
 	if err := errors.Join(c.velero.end(syscall.SIGKILL, 5*time.Second), c.supervisor.remove(c.velero)); err != nil {
 		return err
-	}
-	return c.startVeleroServer(ctx)
-}
-
-func (c *Cluster) changePlugins(ctx context.Context, change func() error) error {
-	if err := c.supervisor.stop(c.velero); err != nil {
-		return err
-	}
-	if err := change(); err != nil {
-		// The server comes back as it was.
-		return errors.Join(fmt.Errorf("changing Velero's plugins: %w", err), c.startVeleroServer(ctx))
 	}
 	return c.startVeleroServer(ctx)
 }
