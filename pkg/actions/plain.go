@@ -66,6 +66,7 @@ func (w *Witness) unlessPlain(reader Reader, log logrus.FieldLogger, selector ve
 	return nothing
 }
 
+// needOf looks at the backups that Velero runs and, when all are plain, begins to read what their VMs lead to.
 func needOf(ctx context.Context, reader Reader, log logrus.FieldLogger) (need, error) {
 	var running []*velerov1.Backup
 	err := reader.Each(ctx, kubevirt.VeleroBackups, func(obj map[string]any) error {
