@@ -58,7 +58,7 @@ func (b *Backup) Execute(u runtime.Unstructured, backup *velerov1.Backup) (runti
 	}
 	judged := isPlain(backup) && isMachine(item)
 	if judged { // it is in no ItemBlock of the plugin's
-		enter(item.Namespace, backup, b.reader, b.witness, b.log)
+		enter(item.Namespace, b.reader, b.witness, b.log)
 	}
 	met := b.witness.shown(item.ID)
 	neighbours, err := neighboursOf(context.Background(), item.GroupResource, item.obj, met, b.reader)

@@ -35,16 +35,12 @@ type Reader interface {
 }
 
 // enter begins with all lists of a namespace at once when its first item comes: each may wait 100 ms for the API server's cache to hear from
-// etcd (Kubernetes v1.36, pkg/storage/cacher).
-func enter(namespace string, backup *velerov1.Backup, reader Reader, witness *Witness, log logrus.FieldLogger) {
+// etcd (Kubernetes v1.36, pkg/storage/cacher). What the caller needs besides the usual lists it names.
+func enter(namespace string, reader Reader, witness *Witness, log logrus.FieldLogger, besides ...graph.Query) {
 	if !witness.enters(namespace) {
 		return
 	}
-	queries := graph.Usual(namespace)
-	if !isPlain(backup) {
-		queries = append(queries, graph.Query{GroupResource: kubevirt.VirtualMachines, Namespace: namespace})
-	}
-	for _, query := range queries {
+	for _, query := range append(graph.Usual(namespace), besides...) {
 		go readEarly(query, reader, log)
 	}
 }

@@ -66,7 +66,7 @@ func (b *ItemBlock) GetRelatedItems(u runtime.Unstructured, backup *velerov1.Bac
 		return nil, err
 	}
 	b.witness.isAsked(item.ID)
-	enter(item.Namespace, backup, b.reader, b.witness, b.log)
+	enter(item.Namespace, b.reader, b.witness, b.log, graph.Query{GroupResource: kubevirt.VirtualMachines, Namespace: item.Namespace})
 	if item.GroupResource == kubevirt.Pods {
 		if err := b.watch(context.Background(), item, backup); err != nil {
 			return nil, item.failed("finding the ItemBlock of", err)

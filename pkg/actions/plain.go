@@ -79,32 +79,31 @@ func needOf(ctx context.Context, reader Reader, log logrus.FieldLogger) (need, e
 	if err != nil || len(running) == 0 || slices.ContainsFunc(running, func(backup *velerov1.Backup) bool { return !isPlain(backup) }) {
 		return everything, err
 	}
-	least, namespaces := vmsOnly, map[string]bool{}
+	least := vmsOnly
 	for _, backup := range running {
-		lists, err := instancesOf(ctx, reader, backup)
+		vmis, err := instancesOf(ctx, reader, backup)
 		if err != nil {
 			return machinesOnly, err
 		}
-		for _, list := range lists {
-			for i := range list.All {
-				vmi := &list.All[i]
-				if !isVM(metav1.GetControllerOfNoCopy(vmi)) {
-					least = machinesOnly
-				}
-				if admits(backup.Spec, kubevirt.ID{GroupResource: kubevirt.VirtualMachineInstances, Namespace: vmi.Namespace, Name: vmi.Name}) {
-					namespaces[vmi.Namespace] = true
-				}
-			}
+		if slices.ContainsFunc(vmis, func(vmi *metav1.PartialObjectMetadata) bool { return !isVM(metav1.GetControllerOfNoCopy(vmi)) }) {
+			least = machinesOnly
 		}
+		go readAhead(backup, vmis, reader, log)
 	}
-	go readAhead(slices.Sorted(maps.Keys(namespaces)), reader, log)
 	return least, nil
 }
 
-// readAhead asks for the lists of namespaces one after the other. It has time: Velero collects all items of a backup before it calls the
-// plugin for the first VM, seconds later (Velero 1.18.1, pkg/backup/backup.go).
-func readAhead(namespaces []string, reader Reader, log logrus.FieldLogger) {
-	for _, namespace := range namespaces {
+// readAhead asks for the lists of the namespaces that VMIs are in, one after the other. It has time: Velero collects all items of a backup
+// before it calls the plugin for the first VM, seconds later (Velero 1.18.1, pkg/backup/backup.go).
+func readAhead(backup *velerov1.Backup, vmis []*metav1.PartialObjectMetadata, reader Reader, log logrus.FieldLogger) {
+	namespaces := map[string]bool{}
+	for _, vmi := range vmis {
+		namespaces[vmi.Namespace] = true
+	}
+	for _, namespace := range slices.Sorted(maps.Keys(namespaces)) {
+		if !admits(backup.Spec, kubevirt.ID{GroupResource: kubevirt.VirtualMachineInstances, Namespace: namespace}) {
+			continue
+		}
 		for _, query := range graph.Usual(namespace) {
 			readEarly(query, reader, log)
 		}
@@ -115,7 +114,7 @@ func readAhead(namespaces []string, reader Reader, log logrus.FieldLogger) {
 const listsAtOnce = 8
 
 // instancesOf lists the VMIs that a backup may have, by namespace or all at once. The lists are those that the verdicts need.
-func instancesOf(ctx context.Context, reader Reader, backup *velerov1.Backup) ([]*graph.Objects, error) {
+func instancesOf(ctx context.Context, reader Reader, backup *velerov1.Backup) ([]*metav1.PartialObjectMetadata, error) {
 	namespaces := backup.Spec.IncludedNamespaces
 	if len(namespaces) == 0 || slices.ContainsFunc(namespaces, func(name string) bool { return strings.ContainsAny(name, "*?[]{}") }) {
 		namespaces = []string{""} // all
@@ -129,7 +128,16 @@ func instancesOf(ctx context.Context, reader Reader, backup *velerov1.Backup) ([
 			return err
 		})
 	}
-	return lists, group.Wait()
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	var vmis []*metav1.PartialObjectMetadata
+	for _, list := range lists {
+		for i := range list.All {
+			vmis = append(vmis, &list.All[i])
+		}
+	}
+	return vmis, nil
 }
 
 // plainFacts gathers what matters of a VM in a plain backup, from lists that all VMs share: whether it runs, and of which disks Velero copies
