@@ -16,8 +16,10 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"velero-plugin-for-kubevirt/pkg/actions"
+	"velero-plugin-for-kubevirt/pkg/backup"
 	"velero-plugin-for-kubevirt/pkg/cli"
 	"velero-plugin-for-kubevirt/pkg/cluster"
+	"velero-plugin-for-kubevirt/pkg/restore"
 )
 
 // version is set by the build: -ldflags "-X main.version=…".
@@ -46,41 +48,52 @@ func serve() {
 		}
 		return cluster.NewLive(config)
 	})
-	witness := actions.NewWitness()
+	backups := oneRun(live, func(c *cluster.Live, log logrus.FieldLogger) *backup.Run {
+		return backup.NewRun(c, backup.Discover(c.Discovery), log)
+	})
+	restores := oneRun(live, func(c *cluster.Live, log logrus.FieldLogger) *restore.Run {
+		return restore.NewRun(c, c.Patch, log)
+	})
 
 	server.
-		RegisterBackupItemAction("velero-plugin-for-kubevirt/backup", witnesses(live, witness, actions.NewBackup)).
-		RegisterBackupItemAction("velero-plugin-for-kubevirt/backup-datavolumes", witnesses(live, witness, actions.NewDataVolumeBackup)).
-		RegisterBackupItemAction("velero-plugin-for-kubevirt/consistency", witnesses(live, witness, actions.NewConsistency)).
-		RegisterItemBlockAction("velero-plugin-for-kubevirt/itemblock", witnesses(live, witness, actions.NewItemBlock)).
-		RegisterItemBlockAction("velero-plugin-for-kubevirt/itemblock-pods", witnesses(live, witness, actions.NewPodItemBlock)).
-		RegisterRestoreItemActionV2("velero-plugin-for-kubevirt/restore", func(log logrus.FieldLogger) (any, error) {
-			c, err := live()
-			if err != nil {
-				return nil, err
-			}
-			return actions.NewRestore(c, c.Patch, log), nil
-		}).
-		RegisterRestoreItemAction("velero-plugin-for-kubevirt/restore-pods", reads(live, actions.NewPodRestore)).
-		RegisterRestoreItemAction("velero-plugin-for-kubevirt/restore-exporters", reads(live, actions.NewExporterRestore)).
-		RegisterRestoreItemAction("velero-plugin-for-kubevirt/restore-cdi-pods", reads(live, actions.NewCDIPodRestore)).
+		RegisterBackupItemAction("velero-plugin-for-kubevirt/backup", sharing(backups, actions.NewBackup)).
+		RegisterBackupItemAction("velero-plugin-for-kubevirt/backup-datavolumes", sharing(backups, actions.NewDataVolumeBackup)).
+		RegisterBackupItemAction("velero-plugin-for-kubevirt/consistency", sharing(backups, actions.NewConsistency)).
+		RegisterItemBlockAction("velero-plugin-for-kubevirt/itemblock", sharing(backups, actions.NewItemBlock)).
+		RegisterItemBlockAction("velero-plugin-for-kubevirt/itemblock-pods", sharing(backups, actions.NewPodItemBlock)).
+		RegisterRestoreItemActionV2("velero-plugin-for-kubevirt/restore", sharing(restores, actions.NewRestore)).
+		RegisterRestoreItemAction("velero-plugin-for-kubevirt/restore-pods", sharing(restores, actions.NewPodRestore)).
+		RegisterRestoreItemAction("velero-plugin-for-kubevirt/restore-exporters", sharing(restores, actions.NewExporterRestore)).
+		RegisterRestoreItemAction("velero-plugin-for-kubevirt/restore-cdi-pods", sharing(restores, actions.NewCDIPodRestore)).
 		Serve()
 }
 
-// reads makes an initializer for an action that reads the cluster; all of them share one reader.
-func reads[Action any](live func() (*cluster.Live, error), newAction func(actions.Reader, logrus.FieldLogger) Action) common.HandlerInitializer {
-	return func(log logrus.FieldLogger) (any, error) {
-		reader, err := live()
+// A runOf returns the run that a process serves.
+type runOf[Run any] func(logrus.FieldLogger) (*Run, error)
+
+// oneRun makes a run with the first action that needs it: Velero starts a plugin process for each backup and restore.
+func oneRun[Run any](live func() (*cluster.Live, error), newRun func(*cluster.Live, logrus.FieldLogger) *Run) runOf[Run] {
+	var once sync.Once
+	var run *Run
+	return func(log logrus.FieldLogger) (*Run, error) {
+		c, err := live()
 		if err != nil {
 			return nil, err
 		}
-		return newAction(reader, log), nil
+		once.Do(func() { run = newRun(c, log) })
+		return run, nil
 	}
 }
 
-// witnesses makes an initializer for an action of a backup; all of them share one witness, too.
-func witnesses[Action any](live func() (*cluster.Live, error), witness *actions.Witness, newAction func(actions.Reader, *actions.Witness, logrus.FieldLogger) Action) common.HandlerInitializer {
-	return reads(live, func(reader actions.Reader, log logrus.FieldLogger) Action { return newAction(reader, witness, log) })
+// sharing makes an initializer for an action; all actions share the run.
+func sharing[Run, Action any](run runOf[Run], newAction func(*Run) Action) common.HandlerInitializer {
+	return func(log logrus.FieldLogger) (any, error) {
+		shared, err := run(log)
+		if err != nil {
+			return nil, err
+		}
+		return newAction(shared), nil
+	}
 }
 
 // restConfig finds the cluster as kubectl and Velero do: by flag, by KUBECONFIG, else the cluster this runs in.

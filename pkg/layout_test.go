@@ -25,12 +25,15 @@ var mayImport = map[string][]string{
 	"pkg/consistency": {"pkg/kubevirt", "pkg/object"},
 	"pkg/rules":       {"pkg/kubevirt", "pkg/object", "pkg/options"},
 	"pkg/cluster":     {"pkg/kubevirt", "pkg/graph"},
-	"pkg/actions":     {"pkg/kubevirt", "pkg/object", "pkg/consistency", "pkg/graph", "pkg/options", "pkg/rules"},
+	"pkg/freeze":      {"pkg/kubevirt", "pkg/consistency"},
+	"pkg/backup":      {"pkg/kubevirt", "pkg/object", "pkg/consistency", "pkg/freeze", "pkg/graph", "pkg/options", "pkg/rules"},
+	"pkg/restore":     {"pkg/kubevirt", "pkg/object", "pkg/consistency", "pkg/graph", "pkg/options", "pkg/rules"},
+	"pkg/actions":     {"pkg/kubevirt", "pkg/object", "pkg/backup", "pkg/restore"},
 	"pkg/cli":         {"pkg/kubevirt", "pkg/graph", "pkg/cluster"},
 }
 
-// mayImportVelero are the packages in which Velero's types end.
-var mayImportVelero = []string{"pkg/actions"}
+// mayImportVelero are the packages that speak Velero's API: the adapters, and the two rooms that read a Backup or a Restore.
+var mayImportVelero = []string{"pkg/actions", "pkg/backup", "pkg/restore"}
 
 // toItem turns a struct into an item, which loses the fields that the struct does not know.
 const toItem = "ToUnstructured("

@@ -40,6 +40,9 @@ type Live struct {
 	config  *rest.Config
 	mapper  meta.RESTMapper // knows in which version a resource is served
 
+	// Discovery is what the server serves, asked for once.
+	Discovery discovery.AggregatedDiscoveryInterface
+
 	mu   sync.Mutex
 	kept map[any]any // answers by question: a Query or an ID
 }
@@ -58,8 +61,15 @@ func NewLive(config *rest.Config) (*Live, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making a client for %s: %w", config.Host, err)
 	}
-	mapper := restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(discoverer))
-	return &Live{lists: lists, objects: objects, raw: discoverer.RESTClient(), config: config, mapper: mapper, kept: map[any]any{}}, nil
+	cached := memory.NewMemCacheClient(discoverer)
+	aggregated, is := cached.(discovery.AggregatedDiscoveryInterface)
+	if !is {
+		return nil, fmt.Errorf("making a client for %s: client-go's cache of what a server serves has lost a method", config.Host)
+	}
+	return &Live{
+		lists: lists, objects: objects, raw: discoverer.RESTClient(), config: config,
+		mapper: restmapper.NewDeferredDiscoveryRESTMapper(cached), Discovery: aggregated, kept: map[any]any{},
+	}, nil
 }
 
 // List returns the metadata of the objects that query selects. A resource that the cluster does not have is an empty list;

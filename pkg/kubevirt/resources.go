@@ -71,6 +71,10 @@ var (
 	ImageStreams    = schema.GroupResource{Group: "image.openshift.io", Resource: "imagestreams"}
 )
 
+// SharedTypes are the cluster-wide resources that a VM brings only into a backup that asks for them: every namespace shares them, and the VM's revision
+// is enough to restore it.
+var SharedTypes = []schema.GroupResource{ClusterInstancetypes, ClusterPreferences}
+
 // VMISpec is where each kind that has guests or makes them embeds the spec of a VirtualMachineInstance.
 var VMISpec = map[schema.GroupResource]string{
 	VirtualMachines:                   "spec.template.spec",

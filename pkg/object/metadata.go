@@ -1,6 +1,8 @@
 package object
 
 import (
+	"fmt"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
@@ -104,4 +106,10 @@ func deleteKey(m map[string]any, key string) bool {
 // Owner returns the controller among the object's owner references, nil when it has none.
 func Owner(obj map[string]any) *metav1.OwnerReference {
 	return metav1.GetControllerOf(&unstructured.Unstructured{Object: obj})
+}
+
+// Failed returns an error that says what was being done with which object: its kind, namespace and name.
+func Failed(obj map[string]any, doing string, err error) error {
+	kind, _ := obj["kind"].(string)
+	return fmt.Errorf("%s %s %s/%s: %w", doing, kind, Namespace(obj), Name(obj), err)
 }

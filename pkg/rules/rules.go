@@ -66,9 +66,9 @@ type Input struct {
 	WaitingDisks []string
 	// Nodes are the labels of the cluster's nodes. They are gathered only for an item that has NodePins.
 	Nodes []map[string]string
-	// Holders are the VMs and VMIs of the cluster that were not made by this restore, by what they are known by. They are
-	// gathered only for an item of which DecidesByHolders says so.
-	Holders map[Mark][]kubevirt.ID
+	// IdentityOwners are the VMs and VMIs of the cluster that were not made by this restore, by what they are known by. They are
+	// gathered only for an item of which DecidesByIdentityOwners says so.
+	IdentityOwners map[Identifier][]kubevirt.ID
 	// NewUUID makes a random UUID.
 	NewUUID func() string
 	// Pool is the VirtualMachinePool in the cluster that owned the item when it was backed up, nil when there is none.

@@ -27,7 +27,7 @@ var vmFirmwareIdentity = Rule{
 		one := slices.Contains([]schema.GroupResource{kubevirt.VirtualMachines, kubevirt.VirtualMachineInstances}, in.Resource)
 		var result Result
 		for _, place := range []struct {
-			part        Part
+			kind        IdentifierKind
 			path, field string
 		}{{FirmwareSerial, firmwareSerial, "serial"}, {FirmwareUUID, firmwareUUID, "uuid"}} {
 			texts, err := object.Strings(vm, kubevirt.VMISpec[in.Resource]+place.path)
@@ -35,14 +35,14 @@ var vmFirmwareIdentity = Rule{
 				return Result{}, err
 			}
 			for _, text := range texts {
-				fresh, holders := in.fresh(choice, mark(place.part, text.Value))
+				fresh, owners := in.fresh(choice, newIdentifier(place.kind, text.Value))
 				switch {
 				case fresh && one:
 					text.Parent[place.field] = in.NewUUID()
-					result.add(madeNew(text.Path, "made the "+string(place.part)+" new", holders))
+					result.add(madeNew(text.Path, "made the "+string(place.kind)+" new", owners))
 				case fresh:
 					delete(text.Parent, place.field)
-					result.add(madeNew(text.Path, "cleared the "+string(place.part), holders))
+					result.add(madeNew(text.Path, "cleared the "+string(place.kind), owners))
 				}
 			}
 		}

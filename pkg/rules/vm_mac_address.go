@@ -28,9 +28,9 @@ var vmMACAddress = Rule{
 		}
 		var result Result
 		for _, address := range addresses {
-			if fresh, holders := in.fresh(choice, mark(MACAddress, address.Value)); fresh {
+			if fresh, owners := in.fresh(choice, newIdentifier(MACAddress, address.Value)); fresh {
 				delete(address.Parent, "macAddress")
-				result.add(madeNew(address.Path, "cleared the MAC address", holders))
+				result.add(madeNew(address.Path, "cleared the MAC address", owners))
 			}
 		}
 		return result, nil

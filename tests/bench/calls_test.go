@@ -15,8 +15,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"velero-plugin-for-kubevirt/pkg/actions"
+	kvbackup "velero-plugin-for-kubevirt/pkg/backup"
 	"velero-plugin-for-kubevirt/pkg/cluster"
 	"velero-plugin-for-kubevirt/pkg/graph"
+	"velero-plugin-for-kubevirt/tests/scenarios"
 )
 
 // A lister keeps lists, as the reader of a live cluster does.
@@ -55,9 +57,9 @@ func BenchmarkCalls(b *testing.B) {
 	backup := &velerov1.Backup{ObjectMeta: metav1.ObjectMeta{Namespace: "velero", Name: mark}}
 	b.ReportAllocs()
 	for b.Loop() {
-		witness := actions.NewWitness() // as for each backup
-		block, podBlock := actions.NewItemBlock(reader, witness, log), actions.NewPodItemBlock(reader, witness, log)
-		execute, consistency := actions.NewBackup(reader, witness, log), actions.NewConsistency(reader, witness, log)
+		run := kvbackup.NewRun(reader, scenarios.Discovery, log) // as for each backup
+		block, podBlock := actions.NewItemBlock(run), actions.NewPodItemBlock(run)
+		execute, consistency := actions.NewBackup(run), actions.NewConsistency(run)
 		relate := func(action *actions.ItemBlock, kind string) error {
 			_, err := action.GetRelatedItems(byKind[kind].DeepCopy(), backup)
 			return err

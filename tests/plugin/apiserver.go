@@ -23,6 +23,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	remotecommandconsts "k8s.io/apimachinery/pkg/util/remotecommand"
+	"k8s.io/apimachinery/pkg/version"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"k8s.io/client-go/tools/remotecommand"
@@ -153,13 +154,15 @@ func (s *apiServer) discover(w http.ResponseWriter, path string) bool {
 				groups.Groups = append(groups.Groups, metav1.APIGroup{Name: version.Group, Versions: []metav1.GroupVersionForDiscovery{preferred}, PreferredVersion: preferred})
 			}
 		}
-		served[at].APIResources = append(served[at].APIResources, metav1.APIResource{Name: kind.Resource, Kind: kind.Kind, Namespaced: kind.Namespaced, Verbs: metav1.Verbs{"get", "list"}})
+		served[at].APIResources = append(served[at].APIResources, metav1.APIResource{Name: kind.Resource, Kind: kind.Kind, Namespaced: kind.Namespaced, ShortNames: kind.ShortNames, Verbs: metav1.Verbs{"create", "delete", "get", "list"}})
 	}
 	switch {
 	case path == "/api":
 		send(w, http.StatusOK, metav1.APIVersions{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "APIVersions"}, Versions: []string{"v1"}})
 	case path == "/apis":
 		send(w, http.StatusOK, groups)
+	case path == "/version":
+		send(w, http.StatusOK, version.Info{Major: "1", Minor: "36", GitVersion: "v1.36.0"})
 	case served[path] != nil:
 		send(w, http.StatusOK, served[path])
 	default:

@@ -11,20 +11,23 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"velero-plugin-for-kubevirt/pkg/actions"
+	"velero-plugin-for-kubevirt/pkg/backup"
 	"velero-plugin-for-kubevirt/pkg/cluster"
+	"velero-plugin-for-kubevirt/pkg/restore"
 )
 
 func TestActions(t *testing.T) {
 	Run(t, ".", func(t *testing.T, objects []*unstructured.Unstructured) Plugin {
 		log, hook := logtest.NewNullLogger()
 		log.SetLevel(logrus.DebugLevel)
-		reader, witness := cluster.FromObjects(objects), actions.NewWitness()
+		reader := cluster.FromObjects(objects)
+		run, restores := backup.NewRun(reader, Discovery, log), restore.NewRun(reader, nil, log)
 		return &inProcess{
 			hook:   hook,
-			backup: actions.NewBackup(reader, witness, log), ownDisk: actions.NewDataVolumeBackup(reader, witness, log),
-			block: actions.NewItemBlock(reader, witness, log), podBlock: actions.NewPodItemBlock(reader, witness, log),
-			consistency: actions.NewConsistency(reader, witness, log),
-			restore:     actions.NewRestore(reader, nil, log), podRestore: actions.NewPodRestore(reader, log),
+			backup: actions.NewBackup(run), ownDisk: actions.NewDataVolumeBackup(run),
+			block: actions.NewItemBlock(run), podBlock: actions.NewPodItemBlock(run),
+			consistency: actions.NewConsistency(run),
+			restore:     actions.NewRestore(restores), podRestore: actions.NewPodRestore(restores),
 		}
 	})
 }

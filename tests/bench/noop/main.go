@@ -4,9 +4,12 @@
 package main
 
 import (
+	"errors"
+
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/pflag"
 	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
+	"github.com/vmware-tanzu/velero/pkg/discovery"
 	"github.com/vmware-tanzu/velero/pkg/plugin/framework"
 	"github.com/vmware-tanzu/velero/pkg/plugin/framework/common"
 	"github.com/vmware-tanzu/velero/pkg/plugin/velero"
@@ -14,11 +17,12 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"velero-plugin-for-kubevirt/pkg/actions"
+	kvbackup "velero-plugin-for-kubevirt/pkg/backup"
 	"velero-plugin-for-kubevirt/pkg/cluster"
 )
 
-// plain is a backup like those of the bench, which take no snapshots: it decides what Velero calls a plugin for.
-var plain = &unstructured.Unstructured{Object: map[string]any{
+// objectsAlone is a backup like those of the bench, which take no snapshots: it decides what Velero calls a plugin for.
+var objectsAlone = &unstructured.Unstructured{Object: map[string]any{
 	"apiVersion": "velero.io/v1", "kind": "Backup", "metadata": map[string]any{"name": "bench"},
 	"spec": map[string]any{"snapshotVolumes": false}, "status": map[string]any{"phase": "InProgress"},
 }}
@@ -29,30 +33,33 @@ func main() {
 	flags.String("kubeconfig", "", "")
 	flags.String("kubecontext", "", "")
 	server := framework.NewServer().BindFlags(flags)
-	reader, witness := cluster.FromObjects([]*unstructured.Unstructured{plain}), actions.NewWitness()
+	run := kvbackup.NewRun(cluster.FromObjects([]*unstructured.Unstructured{objectsAlone}), nothingServed, logrus.New())
 	for name, action := range map[string]applicable{
-		"bench/backup":             actions.NewBackup(reader, witness, nil),
-		"bench/backup-datavolumes": actions.NewDataVolumeBackup(reader, witness, nil),
-		"bench/consistency":        actions.NewConsistency(reader, witness, nil),
+		"bench/backup":             actions.NewBackup(run),
+		"bench/backup-datavolumes": actions.NewDataVolumeBackup(run),
+		"bench/consistency":        actions.NewConsistency(run),
 	} {
 		server.RegisterBackupItemAction(name, serve(backup{action}))
 	}
 	for name, action := range map[string]applicable{
-		"bench/itemblock":      actions.NewItemBlock(reader, witness, nil),
-		"bench/itemblock-pods": actions.NewPodItemBlock(reader, witness, nil),
+		"bench/itemblock":      actions.NewItemBlock(run),
+		"bench/itemblock-pods": actions.NewPodItemBlock(run),
 	} {
 		server.RegisterItemBlockAction(name, serve(block{action}))
 	}
 	for name, action := range map[string]applicable{
-		"bench/restore":           actions.NewRestore(nil, nil, nil),
-		"bench/restore-pods":      actions.NewPodRestore(nil, nil),
-		"bench/restore-exporters": actions.NewExporterRestore(nil, nil),
-		"bench/restore-cdi-pods":  actions.NewCDIPodRestore(nil, nil),
+		"bench/restore":           actions.NewRestore(nil),
+		"bench/restore-pods":      actions.NewPodRestore(nil),
+		"bench/restore-exporters": actions.NewExporterRestore(nil),
+		"bench/restore-cdi-pods":  actions.NewCDIPodRestore(nil),
 	} {
 		server.RegisterRestoreItemAction(name, serve(restore{action}))
 	}
 	server.Serve()
 }
+
+// nothingServed: a plugin that does nothing asks for no filters.
+func nothingServed() (discovery.Helper, error) { return nil, errors.New("not asked for") }
 
 func serve(action any) common.HandlerInitializer {
 	return func(logrus.FieldLogger) (any, error) { return action, nil }

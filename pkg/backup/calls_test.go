@@ -1,4 +1,4 @@
-package actions
+package backup
 
 import (
 	"context"
@@ -9,16 +9,27 @@ import (
 	"testing/synctest"
 
 	logtest "github.com/sirupsen/logrus/hooks/test"
-	"github.com/vmware-tanzu/velero/pkg/plugin/velero"
+	"github.com/vmware-tanzu/velero/pkg/discovery"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"velero-plugin-for-kubevirt/pkg/cluster"
 	"velero-plugin-for-kubevirt/pkg/graph"
 	"velero-plugin-for-kubevirt/pkg/kubevirt"
 )
+
+// unserved is for runs that are not asked for an item.
+func unserved() (discovery.Helper, error) { return nil, errors.New("no cluster") }
+
+// servedByTest knows every resource, each in a namespace.
+func servedByTest() (discovery.Helper, error) { return anyResource{}, nil }
+
+type anyResource struct{ discovery.Helper }
+
+func (anyResource) ResourceFor(name schema.GroupVersionResource) (schema.GroupVersionResource, metav1.APIResource, error) {
+	return name, metav1.APIResource{Name: name.Resource, Namespaced: true}, nil
+}
 
 // backupOf returns a Backup in a phase.
 func backupOf(phase string, spec map[string]any) *unstructured.Unstructured {
@@ -27,65 +38,51 @@ func backupOf(phase string, spec map[string]any) *unstructured.Unstructured {
 	}}
 }
 
-var plain = backupOf("InProgress", map[string]any{"snapshotVolumes": false})
+// withoutItemBlocks is a backup that needs none.
+var withoutItemBlocks = backupOf("InProgress", map[string]any{"snapshotVolumes": false})
 
-// TestVeleroAsksForVerdictsUnlessAllItsBackupsArePlain: a backup with snapshots that is asked too little freezes no guest.
-func TestVeleroAsksForVerdictsUnlessAllItsBackupsArePlain(t *testing.T) {
+// TestItemBlocksAreNeededUnlessNoBackupNeedsThem: a backup with snapshots for which the plugin is called too little freezes no guest.
+func TestItemBlocksAreNeededUnlessNoBackupNeedsThem(t *testing.T) {
 	for name, test := range map[string]struct {
 		backups []*unstructured.Unstructured
 		asks    bool
 	}{
-		"plain":                             {backups: []*unstructured.Unstructured{plain}, asks: false},
-		"plain, after one with snapshots":   {backups: []*unstructured.Unstructured{plain, backupOf("Completed", nil)}, asks: false},
-		"plain, beside one with snapshots":  {backups: []*unstructured.Unstructured{plain, backupOf("InProgress", nil)}, asks: true},
-		"with snapshots unless told not to": {backups: []*unstructured.Unstructured{backupOf("InProgress", map[string]any{"snapshotVolumes": true})}, asks: true},
-		"by label":                          {backups: []*unstructured.Unstructured{backupOf("InProgress", map[string]any{"snapshotVolumes": false, "labelSelector": map[string]any{"matchLabels": map[string]any{"app": "web"}}})}, asks: true},
-		"by one of several labels":          {backups: []*unstructured.Unstructured{backupOf("InProgress", map[string]any{"snapshotVolumes": false, "orLabelSelectors": []any{map[string]any{}}})}, asks: true},
-		"with all files copied":             {backups: []*unstructured.Unstructured{backupOf("InProgress", map[string]any{"snapshotVolumes": false, "defaultVolumesToFsBackup": true})}, asks: true},
-		"finishing":                         {backups: []*unstructured.Unstructured{backupOf("Finalizing", map[string]any{"snapshotVolumes": false})}, asks: true},
-		"none":                              {asks: true},
+		"objects alone": {backups: []*unstructured.Unstructured{withoutItemBlocks}, asks: false},
+		"objects alone, after one with snapshots":  {backups: []*unstructured.Unstructured{withoutItemBlocks, backupOf("Completed", nil)}, asks: false},
+		"objects alone, beside one with snapshots": {backups: []*unstructured.Unstructured{withoutItemBlocks, backupOf("InProgress", nil)}, asks: true},
+		"with snapshots unless told not to":        {backups: []*unstructured.Unstructured{backupOf("InProgress", map[string]any{"snapshotVolumes": true})}, asks: true},
+		"by label":                                 {backups: []*unstructured.Unstructured{backupOf("InProgress", map[string]any{"snapshotVolumes": false, "labelSelector": map[string]any{"matchLabels": map[string]any{"app": "web"}}})}, asks: true},
+		"by one of several labels":                 {backups: []*unstructured.Unstructured{backupOf("InProgress", map[string]any{"snapshotVolumes": false, "orLabelSelectors": []any{map[string]any{}}})}, asks: true},
+		"with all files copied":                    {backups: []*unstructured.Unstructured{backupOf("InProgress", map[string]any{"snapshotVolumes": false, "defaultVolumesToFsBackup": true})}, asks: true},
+		"finishing":                                {backups: []*unstructured.Unstructured{backupOf("Finalizing", map[string]any{"snapshotVolumes": false})}, asks: true},
+		"none":                                     {asks: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			log, _ := logtest.NewNullLogger()
-			reader, witness := cluster.FromObjects(test.backups), NewWitness()
-			checkAsks(t, NewConsistency(reader, witness, log), test.asks)
-			checkAsks(t, NewItemBlock(reader, witness, log), test.asks)
-			checkAsks(t, NewPodItemBlock(reader, witness, log), test.asks)
-			checkAsks(t, NewBackup(reader, witness, log), true)
+			run := NewRun(cluster.FromObjects(test.backups), unserved, log)
+			if run.Calls().ItemBlocks != test.asks {
+				t.Errorf("Velero has to call for %+v", run.Calls())
+			}
 		})
 	}
 }
 
-// TestVeleroAsksForVerdictsWhenItsBackupsCannotBeRead: what is not known is not plain.
-func TestVeleroAsksForVerdictsWhenItsBackupsCannotBeRead(t *testing.T) {
+// TestAllCallsAreNeededWhenBackupsCannotBeRead: what is not known may be needed.
+func TestAllCallsAreNeededWhenBackupsCannotBeRead(t *testing.T) {
 	log, hook := logtest.NewNullLogger()
-	checkAsks(t, NewConsistency(refusing{}, NewWitness(), log), true)
+	if calls := NewRun(refusing{}, unserved, log).Calls(); calls != allCalls {
+		t.Errorf("Velero has to call for %+v", calls)
+	}
 	if entry := hook.LastEntry(); entry == nil || entry.Data["error"] == nil {
 		t.Errorf("no line with the error in the log, but %v", entry)
 	}
 }
 
-// A refusing one lists one plain backup, and then fails.
+// refusing is a reader that lists one backup without ItemBlocks, and then fails.
 type refusing struct{ Reader }
 
 func (refusing) Each(_ context.Context, _ schema.GroupResource, visit func(map[string]any) error) error {
-	return errors.Join(visit(plain.Object), errors.New("forbidden"))
-}
-
-func checkAsks(t *testing.T, action velero.Applicable, want bool) {
-	t.Helper()
-	selector, err := action.AppliesTo()
-	if err != nil {
-		t.Fatal(err)
-	}
-	byLabel, err := labels.Parse(selector.LabelSelector)
-	if err != nil {
-		t.Fatal(err)
-	}
-	launcher := labels.Set{kubevirt.PodRoleLabel: kubevirt.LauncherRole}
-	if asks := byLabel.Matches(launcher) || byLabel.Matches(labels.Set{}); asks != want {
-		t.Errorf("%T is asked with %v", action, selector)
-	}
+	return errors.Join(visit(withoutItemBlocks.Object), errors.New("forbidden"))
 }
 
 // instanceIn returns a VirtualMachineInstance in a namespace, of an owner of this kind or of its own.
@@ -100,8 +97,8 @@ func instanceIn(namespace, owner string) *unstructured.Unstructured {
 	return vmi
 }
 
-// TestAPlainBackupAsksForInstancesThatBelongToNoVM: those of VMs are restored by KubeVirt and get no verdict.
-func TestAPlainBackupAsksForInstancesThatBelongToNoVM(t *testing.T) {
+// TestABackupWithoutItemBlocksIsCalledForInstancesThatBelongToNoVM: those of VMs are restored by KubeVirt and get no verdict.
+func TestABackupWithoutItemBlocksIsCalledForInstancesThatBelongToNoVM(t *testing.T) {
 	of := func(namespaces ...any) *unstructured.Unstructured {
 		return backupOf("InProgress", map[string]any{"snapshotVolumes": false, "includedNamespaces": namespaces})
 	}
@@ -115,7 +112,7 @@ func TestAPlainBackupAsksForInstancesThatBelongToNoVM(t *testing.T) {
 		"of a replica set":                   {objects: []*unstructured.Unstructured{of("shop"), instanceIn("shop", "VirtualMachineInstanceReplicaSet")}, asks: true},
 		"of its own, elsewhere":              {objects: []*unstructured.Unstructured{of("shop"), instanceIn("branch", "")}, asks: false},
 		"of its own, in the second":          {objects: []*unstructured.Unstructured{of("shop", "branch"), instanceIn("branch", "")}, asks: true},
-		"of its own, of any namespace":       {objects: []*unstructured.Unstructured{plain, instanceIn("branch", "")}, asks: true},
+		"of its own, of any namespace":       {objects: []*unstructured.Unstructured{withoutItemBlocks, instanceIn("branch", "")}, asks: true},
 		"of its own, of all namespaces":      {objects: []*unstructured.Unstructured{of("*"), instanceIn("branch", "")}, asks: true},
 		"of its own, of a pattern":           {objects: []*unstructured.Unstructured{of("bran?h"), instanceIn("branch", "")}, asks: true},
 		"of its own, for the second backup":  {objects: []*unstructured.Unstructured{of("shop"), of("branch"), instanceIn("branch", "")}, asks: true},
@@ -126,12 +123,12 @@ func TestAPlainBackupAsksForInstancesThatBelongToNoVM(t *testing.T) {
 		})
 	}
 	t.Run("not known", func(t *testing.T) {
-		checkAsksForInstances(t, blind{cluster.FromObjects([]*unstructured.Unstructured{plain}), kubevirt.VirtualMachineInstances}, true)
+		checkAsksForInstances(t, forbidding{cluster.FromObjects([]*unstructured.Unstructured{withoutItemBlocks}), kubevirt.VirtualMachineInstances}, true)
 	})
 }
 
-// TestAPlainBackupReadsAhead: what its VMs lead to is there when Velero calls for the first of them.
-func TestAPlainBackupReadsAhead(t *testing.T) {
+// TestABackupWithoutItemBlocksReadsAhead: what its VMs lead to is there when Velero calls for the first of them.
+func TestABackupWithoutItemBlocksReadsAhead(t *testing.T) {
 	for name, test := range map[string]struct {
 		spec map[string]any
 		read []string
@@ -147,12 +144,10 @@ func TestAPlainBackupReadsAhead(t *testing.T) {
 			maps.Copy(spec, test.spec)
 			synctest.Test(t, func(t *testing.T) {
 				log, _ := logtest.NewNullLogger()
-				reader := noting{secrets: map[string]bool{}, Reader: cluster.FromObjects([]*unstructured.Unstructured{
+				reader := secretsRecorder{secrets: map[string]bool{}, Reader: cluster.FromObjects([]*unstructured.Unstructured{
 					backupOf("InProgress", spec), instanceIn("shop", "VirtualMachine"), instanceIn("branch", "VirtualMachine"),
 				})}
-				if _, err := NewBackup(reader, NewWitness(), log).AppliesTo(); err != nil {
-					t.Fatal(err)
-				}
+				NewRun(reader, servedByTest, log).Calls()
 				synctest.Wait()
 				if got := slices.Sorted(maps.Keys(reader.secrets)); !slices.Equal(got, test.read) {
 					t.Errorf("the secrets of %v are read, want those of %v", got, test.read)
@@ -162,43 +157,36 @@ func TestAPlainBackupReadsAhead(t *testing.T) {
 	}
 }
 
-// A noting one notes of which namespaces the secrets are listed.
-type noting struct {
+// secretsRecorder is a reader that records of which namespaces the secrets are listed.
+type secretsRecorder struct {
 	Reader
 	secrets map[string]bool
 }
 
-func (n noting) List(ctx context.Context, query graph.Query) (*graph.Objects, error) {
+func (n secretsRecorder) List(ctx context.Context, query graph.Query) (*graph.Objects, error) {
 	if query.GroupResource == kubevirt.Secrets {
 		n.secrets[query.Namespace] = true
 	}
 	return n.Reader.List(ctx, query)
 }
 
-// A blind one may not list one kind.
-type blind struct {
+// forbidding is a reader that may not list one kind.
+type forbidding struct {
 	Reader
 	to schema.GroupResource
 }
 
-func (b blind) List(ctx context.Context, query graph.Query) (*graph.Objects, error) {
-	if query.GroupResource == b.to {
+func (f forbidding) List(ctx context.Context, query graph.Query) (*graph.Objects, error) {
+	if query.GroupResource == f.to {
 		return nil, errors.New("forbidden")
 	}
-	return b.Reader.List(ctx, query)
+	return f.Reader.List(ctx, query)
 }
 
 func checkAsksForInstances(t *testing.T, reader Reader, want bool) {
 	t.Helper()
 	log, _ := logtest.NewNullLogger()
-	selector, err := NewBackup(reader, NewWitness(), log).AppliesTo()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if asks := slices.Contains(selector.IncludedResources, kubevirt.VirtualMachineInstances.String()); asks != want {
-		t.Errorf("the plugin is called for %v", selector.IncludedResources)
-	}
-	if !slices.Contains(selector.IncludedResources, kubevirt.VirtualMachines.String()) {
-		t.Errorf("the plugin is not called for VMs, but for %v", selector.IncludedResources)
+	if calls := NewRun(reader, unserved, log).Calls(); calls.Instances != want {
+		t.Errorf("Velero has to call for %+v", calls)
 	}
 }

@@ -1,14 +1,17 @@
-package actions
+package restore
 
 import (
+	"context"
+	"errors"
 	"testing"
 
 	logtest "github.com/sirupsen/logrus/hooks/test"
 	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
-	"github.com/vmware-tanzu/velero/pkg/plugin/velero"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"velero-plugin-for-kubevirt/pkg/cluster"
+	"velero-plugin-for-kubevirt/pkg/graph"
 	"velero-plugin-for-kubevirt/pkg/kubevirt"
 )
 
@@ -24,23 +27,35 @@ func TestARestoreNamesWhatItCannotSee(t *testing.T) {
 	}}
 	reader := cluster.FromObjects([]*unstructured.Unstructured{claim})
 	for name, test := range map[string]struct {
-		reader Reader
+		reader graph.Reader
 		want   int
 	}{
 		"seen":     {reader, 0},
-		"not seen": {blind{reader, kubevirt.PersistentVolumeClaims}, 1},
+		"not seen": {forbidding{reader, kubevirt.PersistentVolumeClaims}, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			log, _ := logtest.NewNullLogger()
-			output, err := NewRestore(test.reader, nil, log).Execute(&velero.RestoreItemActionExecuteInput{
-				Item: vm.DeepCopy(), ItemFromBackup: vm.DeepCopy(), Restore: &velerov1.Restore{},
-			})
+			id := kubevirt.ID{GroupResource: kubevirt.VirtualMachines, Namespace: "shop", Name: "web"}
+			answer, err := NewRun(test.reader, nil, log).Restore(t.Context(), id, vm.DeepCopy().Object, vm.DeepCopy().Object, &velerov1.Restore{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if len(output.AdditionalItems) != test.want {
-				t.Errorf("additional items: %v, want %d", output.AdditionalItems, test.want)
+			if len(answer.AdditionalItems) != test.want {
+				t.Errorf("additional items: %v, want %d", answer.AdditionalItems, test.want)
 			}
 		})
 	}
+}
+
+// forbidding is a reader that may not list one kind.
+type forbidding struct {
+	graph.Reader
+	to schema.GroupResource
+}
+
+func (f forbidding) List(ctx context.Context, query graph.Query) (*graph.Objects, error) {
+	if query.GroupResource == f.to {
+		return nil, errors.New("forbidden")
+	}
+	return f.Reader.List(ctx, query)
 }

@@ -1,4 +1,4 @@
-package actions
+package restore
 
 import (
 	"fmt"
@@ -18,8 +18,8 @@ import (
 
 const many = 50_000
 
-// manyMachines is an API server with many VMs, each with its instance, that answers page by page and remembers the largest.
-func manyMachines(t *testing.T, largest *int) *cluster.Live {
+// serverOfManyVMs is an API server with many VMs, each with its instance, that answers page by page and remembers the largest.
+func serverOfManyVMs(t *testing.T, largest *int) *cluster.Live {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		kind := map[string]string{"virtualmachines": "VirtualMachine", "virtualmachineinstances": "VirtualMachineInstance"}[r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]]
@@ -89,11 +89,11 @@ func TestTheIdentityIndexOfManyVMsIsSmallAndReadInPages(t *testing.T) {
 		t.Skip("reads 100,000 objects")
 	}
 	largest := 0
-	live := manyMachines(t, &largest)
+	live := serverOfManyVMs(t, &largest)
 	before := heap()
 	restore := &velerov1.Restore{}
 	restore.Name = "one-vm"
-	found, err := holders(t.Context(), live, restore)
+	found, err := identityOwners(t.Context(), live, restore)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +101,7 @@ func TestTheIdentityIndexOfManyVMsIsSmallAndReadInPages(t *testing.T) {
 	if len(found) != 3*many {
 		t.Errorf("%d identities of %d VMs", len(found), many)
 	}
-	if who := found[rules.Mark{Part: rules.MACAddress, Value: "02:00:00:00:00:07"}]; len(who) != 2 || who[0].Name != "vm-7" {
+	if who := found[rules.Identifier{Kind: rules.MACAddress, Value: "02:00:00:00:00:07"}]; len(who) != 2 || who[0].Name != "vm-7" {
 		t.Errorf("%v has the MAC address of vm-7", who)
 	}
 	if largest > 500 {

@@ -1,4 +1,4 @@
-package actions
+package freeze
 
 import (
 	"context"
@@ -11,7 +11,7 @@ import (
 	"velero-plugin-for-kubevirt/pkg/kubevirt"
 )
 
-// A hanging one never answers.
+// hanging is a launcher that never answers.
 type hanging struct{ Reader }
 
 func (hanging) Exec(ctx context.Context, _ kubevirt.ID, _ string, _ []string, _ io.Reader) (string, error) {
@@ -23,7 +23,7 @@ func (hanging) Exec(ctx context.Context, _ kubevirt.ID, _ string, _ []string, _ 
 func TestAGuestIsNotKeptFrozenByALauncherThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now()
-		frozen, err := isFrozen(t.Context(), hanging{}, prepare(t.Context(), hanging{}, kubevirt.ID{}, kubevirt.ID{}))
+		frozen, err := isFrozen(t.Context(), hanging{}, startSession(t.Context(), hanging{}, kubevirt.ID{}, kubevirt.ID{}))
 		if frozen || !errors.Is(err, context.DeadlineExceeded) || time.Since(begin) != askLimit {
 			t.Errorf("after %s: frozen %t, %v", time.Since(begin), frozen, err)
 		}

@@ -1,4 +1,4 @@
-package actions
+package restore
 
 import (
 	"context"
@@ -18,20 +18,19 @@ import (
 	"velero-plugin-for-kubevirt/pkg/object"
 )
 
-// Progress tells Velero whether a held VM has been released, and releases it when all its disks are there. Velero asks every
-// ten seconds, each time in a new process. What cannot be found out or done now is tried again then: an error would end the
-// operation and leave the VM held.
-func (r *Restore) Progress(operation string, _ *velerov1.Restore) (velero.OperationProgress, error) {
+// Progress tells whether a held VM has been released, and releases it when all its disks are there. Velero asks every ten seconds, each time in a new
+// process. What cannot be found out or done now is tried again then: an error would end the operation and leave the VM held.
+func (r *Run) Progress(ctx context.Context, operation string) velero.OperationProgress {
 	progress := velero.OperationProgress{OperationUnits: "disks", Updated: time.Now()}
-	if err := r.releaseWhenFilled(operation, &progress); err != nil {
+	if err := r.releaseWhenFilled(ctx, operation, &progress); err != nil {
 		r.log.WithField("target", operation).WithError(err).Warn("the VM is held, and could not be looked at or released; this is tried again")
 		progress.Description = err.Error()
 	}
-	return progress, nil
+	return progress
 }
 
-func (r *Restore) releaseWhenFilled(operation string, progress *velero.OperationProgress) error {
-	vm, err := r.held(operation)
+func (r *Run) releaseWhenFilled(ctx context.Context, operation string, progress *velero.OperationProgress) error {
+	vm, err := r.held(ctx, operation)
 	if err != nil {
 		return err
 	}
@@ -39,7 +38,7 @@ func (r *Restore) releaseWhenFilled(operation string, progress *velero.Operation
 		progress.Completed = true
 		return nil
 	}
-	neighbours, err := graph.Neighbours(context.Background(), kubevirt.VirtualMachines, vm, r.reader)
+	neighbours, err := graph.Neighbours(ctx, kubevirt.VirtualMachines, vm, r.reader)
 	if err != nil {
 		return err
 	}
@@ -49,7 +48,7 @@ func (r *Restore) releaseWhenFilled(operation string, progress *velero.Operation
 	}
 	claims := claimsAmong(ids, object.Namespace(vm), object.Namespace(vm))
 	// By now the restore has brought every claim that it brings at all.
-	waiting, _, err := r.waiting(context.Background(), claims)
+	waiting, _, err := r.waiting(ctx, claims)
 	if err != nil {
 		return err
 	}
@@ -58,7 +57,7 @@ func (r *Restore) releaseWhenFilled(operation string, progress *velero.Operation
 		progress.Description = "waiting for the data of " + strings.Join(waiting, ", ")
 		return nil
 	}
-	if err := r.release(vm); err != nil {
+	if err := r.release(ctx, vm); err != nil {
 		return err
 	}
 	progress.Completed = true
@@ -66,10 +65,10 @@ func (r *Restore) releaseWhenFilled(operation string, progress *velero.Operation
 }
 
 // Cancel releases a held VM although its disks are not there: Velero has waited for as long as the Restore allows.
-func (r *Restore) Cancel(operation string, _ *velerov1.Restore) error {
-	vm, err := r.held(operation)
+func (r *Run) Cancel(ctx context.Context, operation string) error {
+	vm, err := r.held(ctx, operation)
 	if err == nil && vm != nil {
-		err = r.release(vm)
+		err = r.release(ctx, vm)
 	}
 	log := r.log.WithFields(logrus.Fields{"rule": "vm-hold", "target": operation})
 	if err != nil {
@@ -80,18 +79,10 @@ func (r *Restore) Cancel(operation string, _ *velerov1.Restore) error {
 	return nil
 }
 
-// AreAdditionalItemsReady is never asked: no item waits for others.
-func (r *Restore) AreAdditionalItemsReady([]velero.ResourceIdentifier, *velerov1.Restore) (bool, error) {
-	return true, nil
-}
-
-// Name is required by Velero and never called (Velero 1.18.1, pkg/plugin/velero/restoreitemaction/v2).
-func (r *Restore) Name() string { return "" }
-
 // held returns the VM that an operation is about, nil when it is not held any more.
-func (r *Restore) held(operation string) (map[string]any, error) {
+func (r *Run) held(ctx context.Context, operation string) (map[string]any, error) {
 	namespace, name, _ := strings.Cut(operation, "/")
-	vm, err := r.reader.Get(context.Background(), kubevirt.ID{GroupResource: kubevirt.VirtualMachines, Namespace: namespace, Name: name})
+	vm, err := r.reader.Get(ctx, kubevirt.ID{GroupResource: kubevirt.VirtualMachines, Namespace: namespace, Name: name})
 	if err != nil || vm == nil || object.Annotation(vm, kubevirt.HeldRunStrategy) == "" {
 		return nil, err
 	}
@@ -99,7 +90,7 @@ func (r *Restore) held(operation string) (map[string]any, error) {
 }
 
 // release gives a VM the run strategy that it was held with.
-func (r *Restore) release(vm map[string]any) error {
+func (r *Run) release(ctx context.Context, vm map[string]any) error {
 	patch, err := json.Marshal(map[string]any{
 		"metadata": map[string]any{"annotations": map[string]any{kubevirt.HeldRunStrategy: nil}},
 		"spec":     map[string]any{"runStrategy": object.Annotation(vm, kubevirt.HeldRunStrategy)},
@@ -108,12 +99,12 @@ func (r *Restore) release(vm map[string]any) error {
 		return err
 	}
 	id := kubevirt.ID{GroupResource: kubevirt.VirtualMachines, Namespace: object.Namespace(vm), Name: object.Name(vm)}
-	return r.patch(context.Background(), id, patch)
+	return r.patch(ctx, id, patch)
 }
 
-// awaited returns the claims of a VM that is about to be restored that the data mover has still to fill, if it has taken the backup. Those
+// disksToCome returns the claims of a VM that is about to be restored that the data mover has still to fill, if it has taken the backup. Those
 // that are not there yet count, too: the restore was asked for the VM alone and brings them next.
-func (r *Restore) awaited(ctx context.Context, original map[string]any, target kubevirt.ID, restore *velerov1.Restore) ([]string, error) {
+func (r *Run) disksToCome(ctx context.Context, original map[string]any, target kubevirt.ID, restore *velerov1.Restore) ([]string, error) {
 	backup, err := r.reader.Get(ctx, kubevirt.ID{GroupResource: kubevirt.VeleroBackups, Namespace: restore.Namespace, Name: restore.Spec.BackupName})
 	if err != nil {
 		return nil, err
@@ -147,7 +138,7 @@ func claimsAmong(ids []kubevirt.ID, from, to string) []kubevirt.ID {
 
 // waiting returns the names of the claims that the data mover has still to fill, and of those that are not there. It marks them
 // with a selector that only the volume with the data will fit (Velero 1.18.1, pkg/restore/actions/csi/pvc_action.go).
-func (r *Restore) waiting(ctx context.Context, claims []kubevirt.ID) (waiting, absent []string, err error) {
+func (r *Run) waiting(ctx context.Context, claims []kubevirt.ID) (waiting, absent []string, err error) {
 	for _, id := range claims {
 		claim, err := r.reader.Get(ctx, id)
 		if err != nil {

@@ -1,0 +1,133 @@
+package backup
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
+
+	"velero-plugin-for-kubevirt/pkg/consistency"
+	"velero-plugin-for-kubevirt/pkg/graph"
+	"velero-plugin-for-kubevirt/pkg/kubevirt"
+	"velero-plugin-for-kubevirt/pkg/object"
+)
+
+// A claim is what was seen of a PersistentVolumeClaim in this backup.
+type claim struct {
+	snapshot    kubevirt.ID
+	snapshotted time.Time // when Velero called the plugin for the claim and had taken its VolumeSnapshot; zero when it took none
+	group       string    // of the volumes that Velero snapshots together; empty for a claim of its own
+	files       bool      // whether Velero copies the files from a running pod
+	brought     time.Time // when an item that the plugin knows in no ItemBlock first named the claim as an additional item
+}
+
+// recordSnapshot records the VolumeSnapshot that Velero's CSI action has just taken of a claim. A restored claim may carry the name of an older one
+// (Velero 1.18.1, pkg/backup/actions/csi/pvc_action.go).
+func (r *Run) recordSnapshot(id kubevirt.ID, obj map[string]any, backup *velerov1.Backup) {
+	if id.GroupResource != kubevirt.PersistentVolumeClaims || object.Label(obj, velerov1.BackupNameLabel) != backup.Name {
+		return
+	}
+	name := object.Annotation(obj, velerov1.VolumeSnapshotLabel)
+	if name == "" {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c := r.claims[id]
+	c.snapshot = kubevirt.ID{GroupResource: kubevirt.VolumeSnapshots, Namespace: id.Namespace, Name: name}
+	c.snapshotted, c.group = time.Now(), object.Label(obj, backup.Spec.VolumeGroupSnapshotLabelKey)
+	r.claims[id] = c
+	if b := r.blocks[id]; b != nil {
+		b.window.RecordSnapshot(c.snapshot, c.snapshotted)
+	}
+}
+
+// recordBrought records the claims that an item brings into the backup. Velero backs them up at once, in that item's ItemBlock: an item that the plugin
+// was asked about is in one with its disks, any other may be in another one.
+func (r *Run) recordBrought(item kubevirt.ID, additional []kubevirt.ID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if b := r.blocks[item]; b != nil && b.members[item] {
+		return
+	}
+	for _, id := range additional {
+		if c := r.claims[id]; id.GroupResource == kubevirt.PersistentVolumeClaims && c.brought.IsZero() {
+			c.brought = time.Now()
+			r.claims[id] = c
+		}
+	}
+}
+
+// disks tells how each claim of a VM was backed up, when the VM's first launcher pod joined the ItemBlock then.
+func (r *Run) disks(claims []kubevirt.ID, joined time.Time) []consistency.Disk {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var disks []consistency.Disk
+	for _, id := range claims {
+		taken := !r.claims[id].snapshotted.IsZero()
+		first := r.firstOfGroup(id)
+		disks = append(disks, consistency.Disk{
+			Name: id.Name, Snapshotted: taken, Files: !taken && r.claims[id].files,
+			Outside: first.snapshotted.Before(joined) || !first.brought.IsZero() && first.brought.Before(first.snapshotted),
+		})
+	}
+	return disks
+}
+
+// recordFiles records of which claims Velero copies the files.
+func (r *Run) recordFiles(copied map[kubevirt.ID]bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for id, files := range copied {
+		c := r.claims[id]
+		c.files = files
+		r.claims[id] = c
+	}
+}
+
+// firstOfGroup returns the first claim of a volume group that Velero backed up: it then took the snapshots of the whole group (Velero 1.18.1,
+// pkg/backup/actions/csi/pvc_action.go, getVolumeSnapshotReference). Without a group it is the claim itself.
+func (r *Run) firstOfGroup(id kubevirt.ID) claim {
+	first := r.claims[id]
+	if first.group == "" {
+		return first
+	}
+	for other, c := range r.claims {
+		if other.Namespace == id.Namespace && c.group == first.group && c.snapshotted.Before(first.snapshotted) {
+			first = c
+		}
+	}
+	return first
+}
+
+// claimsOf returns the claims of a VM and of its instance, which alone may name hotplugged ones.
+func (r *Run) claimsOf(ctx context.Context, id kubevirt.ID, obj map[string]any) ([]kubevirt.ID, error) {
+	neighbours, err := r.neighbours(ctx, id, obj, r.inBlock(id))
+	if err != nil {
+		return nil, err
+	}
+	instance := instanceOf(id)
+	vmi, err := r.instance(ctx, instance, neighbours)
+	if err != nil {
+		return nil, err
+	}
+	if vmi != nil && id != instance {
+		ofInstance, err := r.neighbours(ctx, instance, vmi, r.inBlock(instance))
+		if err != nil {
+			return nil, err
+		}
+		neighbours = slices.Concat(neighbours, ofInstance)
+	}
+	var claims []kubevirt.ID
+	for _, neighbour := range neighbours {
+		if isClaim(neighbour) && !slices.Contains(claims, neighbour.ID) {
+			claims = append(claims, neighbour.ID)
+		}
+	}
+	return claims, nil
+}
+
+func isClaim(neighbour graph.Neighbour) bool {
+	return neighbour.GroupResource == kubevirt.PersistentVolumeClaims && !neighbour.Absent
+}

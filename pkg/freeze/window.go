@@ -1,0 +1,215 @@
+// Package freeze follows the guests of one ItemBlock through the time in which Velero has them frozen. A Window opens when Velero builds the
+// ItemBlock; launcher pods join it, and each guest is looked at before the hooks run; disks are snapshotted; and before the guests are thawed
+// the window asks each whether it is frozen, and yields the facts for its verdict.
+package freeze
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	virtv1 "kubevirt.io/api/core/v1"
+
+	"velero-plugin-for-kubevirt/pkg/consistency"
+	"velero-plugin-for-kubevirt/pkg/kubevirt"
+)
+
+// A Reader reads the cluster as it is now.
+type Reader interface {
+	// Now returns the whole object as it is now, nil when there is none.
+	Now(ctx context.Context, id kubevirt.ID) (map[string]any, error)
+	// GuestInfo returns what the guest agent of a VirtualMachineInstance says of itself.
+	GuestInfo(ctx context.Context, namespace, name string) (map[string]any, error)
+	// Exec runs a command in a container of a pod and returns what it printed; a command that fails is an error.
+	Exec(ctx context.Context, pod kubevirt.ID, container string, command []string, stdin io.Reader) (string, error)
+}
+
+// A Window is the time in which the guests of one ItemBlock are frozen. It is safe for parallel use.
+type Window struct {
+	reader Reader
+
+	mu     sync.Mutex
+	guests map[kubevirt.ID]*guest // by VirtualMachineInstance
+	first  kubevirt.ID            // the first VolumeSnapshot of the ItemBlock; empty before it
+	cutAt  time.Time              // when Velero showed it
+}
+
+// A guest is one of the ItemBlock, as it was before Velero ran the hooks of its launcher pods.
+type guest struct {
+	joined    time.Time // when the first of its launcher pods did
+	launchers []*corev1.Pod
+	vmi       *virtv1.VirtualMachineInstance
+	agent     *virtv1.VirtualMachineInstanceGuestAgentInfo
+	session   *session // nil when the guest cannot be frozen
+	unseen    error    // why one of these could not be read
+}
+
+// Open returns a window that no guest has joined.
+func Open(reader Reader) *Window {
+	return &Window{reader: reader, guests: map[kubevirt.ID]*guest{}}
+}
+
+// Join records that a running launcher pod is in the ItemBlock. With the first pod of an instance it looks at the guest, and starts the command
+// that will ask the guest whether it is frozen. Velero has not run the pod's hooks yet.
+func (w *Window) Join(ctx context.Context, instance kubevirt.ID, launcher *corev1.Pod) {
+	w.mu.Lock()
+	g, known := w.guests[instance]
+	if !known {
+		g = &guest{joined: time.Now()}
+		w.guests[instance] = g
+	}
+	g.launchers = append(g.launchers, launcher)
+	w.mu.Unlock()
+	if known {
+		return
+	}
+	seen := look(ctx, w.reader, instance, launcher)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	g.vmi, g.agent, g.session, g.unseen = seen.vmi, seen.agent, seen.session, seen.unseen
+}
+
+// look reads what a guest is like before the hooks.
+func look(ctx context.Context, reader Reader, instance kubevirt.ID, launcher *corev1.Pod) (seen guest) {
+	seen.vmi, seen.unseen = now[virtv1.VirtualMachineInstance](ctx, reader, instance)
+	if seen.unseen != nil || seen.vmi == nil || !consistency.HasAgent(seen.vmi) {
+		return seen
+	}
+	info, err := reader.GuestInfo(ctx, instance.Namespace, instance.Name)
+	if err != nil {
+		seen.unseen = err
+		return seen
+	}
+	if seen.agent, seen.unseen = as[virtv1.VirtualMachineInstanceGuestAgentInfo](info); seen.unseen != nil {
+		return seen
+	}
+	expected := consistency.Facts{Joined: true, Before: seen.vmi, After: seen.vmi, Agent: seen.agent, Launchers: []consistency.Launcher{{Before: launcher}}}
+	if expected.MayBeFrozen() {
+		pod := kubevirt.ID{GroupResource: kubevirt.Pods, Namespace: launcher.Namespace, Name: launcher.Name}
+		seen.session = startSession(ctx, reader, instance, pod)
+	}
+	return seen
+}
+
+// RecordSnapshot records a VolumeSnapshot that Velero has taken of a disk of the ItemBlock, whose guests were all frozen before.
+func (w *Window) RecordSnapshot(snapshot kubevirt.ID, at time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.first.Name == "" || at.Before(w.cutAt) {
+		w.first, w.cutAt = snapshot, at
+	}
+}
+
+// Absorb takes over the guests of a window that turned out to be of the same ItemBlock.
+func (w *Window) Absorb(other *Window) {
+	other.mu.Lock()
+	defer other.mu.Unlock()
+	if other.first.Name != "" {
+		w.RecordSnapshot(other.first, other.cutAt)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	maps.Copy(w.guests, other.guests)
+}
+
+// Close ends the sessions that wait in the launchers.
+func (w *Window) Close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, g := range w.guests {
+		if g.session != nil {
+			g.session.end()
+		}
+	}
+}
+
+// Joined returns when the first launcher pod of an instance joined; the zero time when none did.
+func (w *Window) Joined(instance kubevirt.ID) time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if g := w.guests[instance]; g != nil {
+		return g.joined
+	}
+	return time.Time{}
+}
+
+// errNotAsked is why a guest was not asked that, when its pod joined the ItemBlock, was not one that can be frozen.
+var errNotAsked = errors.New("the guest was not asked whether it is frozen")
+
+// Facts returns what is known of a VM or of an instance of its own after the last snapshot, and asks its guest whether it is frozen. The disks are
+// for the caller to add. Everything is read at once: the guest is frozen meanwhile.
+func (w *Window) Facts(ctx context.Context, item, instance kubevirt.ID) consistency.Facts {
+	w.mu.Lock()
+	g, first := w.guests[instance], w.first
+	if g == nil {
+		g = &guest{}
+	}
+	w.mu.Unlock()
+
+	facts := consistency.Facts{
+		Snapshots: true, Before: g.vmi, Agent: g.agent, Launchers: make([]consistency.Launcher, len(g.launchers)), NotAsked: errNotAsked,
+	}
+	var reads sync.WaitGroup
+	failures := make([]error, 3+len(g.launchers))
+	reads.Go(func() { facts.After, failures[0] = now[virtv1.VirtualMachineInstance](ctx, w.reader, instance) })
+	if g.vmi != nil && item.GroupResource == kubevirt.VirtualMachines {
+		reads.Go(func() { facts.Machine, failures[1] = now[virtv1.VirtualMachine](ctx, w.reader, item) })
+	}
+	var begin time.Time
+	if g.vmi != nil && first.Name != "" {
+		reads.Go(func() { begin, failures[2] = w.begin(ctx, first, g.joined) })
+	}
+	for n, launcher := range g.launchers {
+		facts.Launchers[n].Before = launcher
+		id := kubevirt.ID{GroupResource: kubevirt.Pods, Namespace: launcher.Namespace, Name: launcher.Name}
+		reads.Go(func() { facts.Launchers[n].After, failures[3+n] = now[corev1.Pod](ctx, w.reader, id) })
+	}
+	if g.session != nil {
+		reads.Go(func() { facts.Frozen, facts.NotAsked = isFrozen(ctx, w.reader, g.session) })
+	}
+	reads.Wait()
+	if !begin.IsZero() {
+		facts.Window = time.Since(begin)
+	}
+	for _, err := range append(failures, g.unseen) {
+		if err != nil {
+			facts.Unseen = append(facts.Unseen, err)
+		}
+	}
+	return facts
+}
+
+// begin returns when the first snapshot of the ItemBlock was asked for. Without that snapshot – a data mover removes it when it has the data – it is
+// when the guest joined, which is earlier.
+func (w *Window) begin(ctx context.Context, first kubevirt.ID, joined time.Time) (time.Time, error) {
+	snapshot, err := w.reader.Now(ctx, first)
+	if err != nil || snapshot == nil {
+		return joined, err
+	}
+	return (&unstructured.Unstructured{Object: snapshot}).GetCreationTimestamp().Time, nil
+}
+
+// now reads an object as it is now, as a type; nil when there is none.
+func now[T any](ctx context.Context, reader Reader, id kubevirt.ID) (*T, error) {
+	obj, err := reader.Now(ctx, id)
+	if err != nil || obj == nil {
+		return nil, err
+	}
+	return as[T](obj)
+}
+
+// as reads an object as a type.
+func as[T any](obj map[string]any) (*T, error) {
+	var typed T
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(obj, &typed); err != nil {
+		return nil, fmt.Errorf("reading a %T: %w", typed, err)
+	}
+	return &typed, nil
+}

@@ -1,0 +1,74 @@
+// Package restore is one restore run as this plugin process sees it: it gathers what the rules for a restored item need to know – identities in the
+// cluster, objects that are there, nodes, disks on their way – and looks after the VMs that wait for their disks. Velero starts a plugin process for each
+// restore, so a Run lives exactly as long.
+package restore
+
+import (
+	"context"
+	"sync"
+
+	"github.com/sirupsen/logrus"
+	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
+
+	"velero-plugin-for-kubevirt/pkg/consistency"
+	"velero-plugin-for-kubevirt/pkg/graph"
+	"velero-plugin-for-kubevirt/pkg/kubevirt"
+	"velero-plugin-for-kubevirt/pkg/object"
+	"velero-plugin-for-kubevirt/pkg/rules"
+)
+
+// A Patch changes an object of the cluster by a JSON merge patch.
+type Patch func(ctx context.Context, id kubevirt.ID, patch []byte) error
+
+// A Run is one restore. All of the process's actions share it; it is safe for parallel use.
+type Run struct {
+	reader graph.Reader
+	patch  Patch
+	log    logrus.FieldLogger
+
+	mu     sync.Mutex
+	owners map[rules.Identifier][]kubevirt.ID // nil until an item needs them
+}
+
+// NewRun returns a run that has read nothing.
+func NewRun(reader graph.Reader, patch Patch, log logrus.FieldLogger) *Run {
+	return &Run{reader: reader, patch: patch, log: log}
+}
+
+// An Answer is what becomes of an item, besides what was edited in place.
+type Answer struct {
+	LeaveOut        bool
+	Operation       string        // what Velero is to ask about until it has ended; empty when the item is complete
+	AdditionalItems []kubevirt.ID // what is to be restored before the item, as it is called in the backup
+}
+
+// Restore applies the restore rules to an item, in place. Original is the item as it is in the backup.
+func (r *Run) Restore(ctx context.Context, id kubevirt.ID, obj, original map[string]any, restore *velerov1.Restore) (Answer, error) {
+	in, err := r.input(ctx, id, obj, original, restore)
+	if err != nil {
+		return Answer{}, object.Failed(obj, "restoring", err)
+	}
+	applied, err := rules.Run(id.GroupResource, obj, in)
+	if err != nil {
+		return Answer{}, object.Failed(obj, "restoring", err)
+	}
+	target := in.Target.Namespace + "/" + in.Target.Name
+	rules.Log(r.log.WithField("target", target), id, applied)
+	consistency.LogStamped(r.log, id, obj)
+	if n := len(applied); n > 0 && applied[n-1].LeaveOut != "" {
+		return Answer{LeaveOut: true}, nil
+	}
+	if err := r.warnAbsent(ctx, id, obj, in.Target, restore.Spec); err != nil {
+		return Answer{}, object.Failed(obj, "looking for what is named by", err)
+	}
+	var answer Answer
+	if object.Annotation(obj, kubevirt.HeldRunStrategy) != "" {
+		answer.Operation = target
+	}
+	ids, err := inBackup(id.GroupResource, original)
+	if err != nil {
+		return Answer{}, object.Failed(obj, "finding what to restore with", err)
+	}
+	answer.AdditionalItems = r.notByThemselves(ctx, ids, restore)
+	return answer, nil
+}

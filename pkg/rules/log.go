@@ -1,0 +1,27 @@
+package rules
+
+import (
+	"github.com/sirupsen/logrus"
+
+	"velero-plugin-for-kubevirt/pkg/kubevirt"
+)
+
+// Log writes one line for each decision, and for people who debug one for each change: a constant message, and what varies as fields.
+func Log(log logrus.FieldLogger, item kubevirt.ID, applied []Applied) {
+	for _, a := range applied {
+		log := log.WithFields(logrus.Fields{"rule": a.Rule, "item": item.String()})
+		for _, change := range a.Changes {
+			level := logrus.InfoLevel
+			if a.Routine {
+				level = logrus.DebugLevel
+			}
+			log.WithField("path", change.Path).Log(level, change.What)
+		}
+		for _, warning := range a.Warnings {
+			log.WithFields(logrus.Fields{"path": warning.Path, "neighbour": warning.Other.String()}).Warn(warning.What)
+		}
+		if a.LeaveOut != "" {
+			log.WithField("reason", a.LeaveOut).Info("left out of the restore")
+		}
+	}
+}
