@@ -115,14 +115,14 @@ func (r *Run) readAhead(backup *velerov1.Backup, vmis []*metav1.PartialObjectMet
 		if !scope.admits(kubevirt.ID{GroupResource: kubevirt.VirtualMachineInstances, Namespace: namespace}) {
 			continue
 		}
-		for _, query := range graph.Usual(namespace) {
+		for _, query := range graph.ListsForRunningVM(namespace) {
 			r.readList(query)
 		}
 	}
 }
 
 // readLists asks for all lists of a namespace at once when its first item comes: each may wait 100 ms for the API server's cache to hear from etcd
-// (Kubernetes v1.36, pkg/storage/cacher). What the caller needs besides the usual lists it names.
+// (Kubernetes v1.36, pkg/storage/cacher). What the caller needs besides the lists for a running VM it names.
 func (r *Run) readLists(namespace string, besides ...graph.Query) {
 	r.mu.Lock()
 	known := r.namespaces[namespace]
@@ -131,7 +131,7 @@ func (r *Run) readLists(namespace string, besides ...graph.Query) {
 	if known {
 		return
 	}
-	for _, query := range append(graph.Usual(namespace), besides...) {
+	for _, query := range append(graph.ListsForRunningVM(namespace), besides...) {
 		go r.readList(query)
 	}
 }

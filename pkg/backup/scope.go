@@ -85,13 +85,13 @@ func (s *scope) takes(neighbour graph.Neighbour) bool {
 // admits tells whether the backup's filters let an additional item in. Velero's function that decides it is not exported, the filters that it asks are
 // (Velero 1.18.1, pkg/backup/item_backupper.go, itemInclusionChecks).
 func (s *scope) admits(id kubevirt.ID) bool {
-	question := kubevirt.ID{GroupResource: id.GroupResource, Namespace: id.Namespace}
-	answer, known := s.admitted.Load(question)
+	anyName := kubevirt.ID{GroupResource: id.GroupResource, Namespace: id.Namespace}
+	admitted, known := s.admitted.Load(anyName)
 	if !known {
-		answer = s.decide(id)
-		s.admitted.Store(question, answer)
+		admitted = s.decide(id)
+		s.admitted.Store(anyName, admitted)
 	}
-	return answer.(bool)
+	return admitted.(bool)
 }
 
 func (s *scope) decide(id kubevirt.ID) bool {

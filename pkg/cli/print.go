@@ -11,29 +11,29 @@ import (
 
 // printTree prints each object below the first that refers to it.
 func printTree(out io.Writer, nodes []graph.Node) error {
-	t := tree{out: out, nodes: map[kubevirt.ID]graph.Node{}, shown: map[kubevirt.ID]bool{}, home: nodes[0].Namespace}
+	t := tree{out: out, nodes: map[kubevirt.ID]graph.Node{}, printed: map[kubevirt.ID]bool{}, home: nodes[0].Namespace}
 	for _, node := range nodes {
 		t.nodes[node.ID] = node
 	}
 	t.line("", nodes[0], "")
-	t.shown[nodes[0].ID] = true
+	t.printed[nodes[0].ID] = true
 	t.children("", nodes[0])
 	return t.err
 }
 
 type tree struct {
-	out   io.Writer
-	nodes map[kubevirt.ID]graph.Node
-	shown map[kubevirt.ID]bool
-	home  string // the namespace that goes without saying
-	err   error
+	out     io.Writer
+	nodes   map[kubevirt.ID]graph.Node
+	printed map[kubevirt.ID]bool
+	home    string // the namespace that goes without saying
+	err     error
 }
 
 func (t *tree) children(indent string, node graph.Node) {
 	var fresh []graph.Neighbour
 	for _, neighbour := range node.Neighbours {
-		if !t.shown[neighbour.ID] {
-			t.shown[neighbour.ID] = true
+		if !t.printed[neighbour.ID] {
+			t.printed[neighbour.ID] = true
 			fresh = append(fresh, neighbour)
 		}
 	}

@@ -25,14 +25,14 @@ import (
 	"velero-plugin-for-kubevirt/pkg/kubevirt"
 )
 
-// errAbsent is the answer to a question for an object that is not there. It is not kept: a restore may bring the object.
+// errAbsent says that an object is not there. This is not kept: a restore may bring the object.
 var errAbsent = errors.New("not found")
 
 // pageSize is how many objects one request asks for: what kubectl uses.
 const pageSize = 500
 
-// Live reads from an API server. It asks each question once and keeps the answer, so it is as old as the backup that it
-// serves: Velero starts a plugin process for each backup and restore. It is safe for parallel use.
+// Live reads from an API server. It makes each request once and keeps the answer, so an answer may be as old as the backup: Velero starts a plugin process for
+// each backup and restore. It is safe for parallel use.
 type Live struct {
 	lists   metadata.Interface
 	objects dynamic.Interface
@@ -43,8 +43,8 @@ type Live struct {
 	// Discovery is what the server serves, asked for once.
 	Discovery discovery.AggregatedDiscoveryInterface
 
-	mu   sync.Mutex
-	kept map[any]any // answers by question: a Query or an ID
+	mu      sync.Mutex
+	answers map[any]any // by Query or ID
 }
 
 // NewLive returns a reader of the cluster that config points at. It makes no request.
@@ -68,14 +68,14 @@ func NewLive(config *rest.Config) (*Live, error) {
 	}
 	return &Live{
 		lists: lists, objects: objects, raw: discoverer.RESTClient(), config: config,
-		mapper: restmapper.NewDeferredDiscoveryRESTMapper(cached), Discovery: aggregated, kept: map[any]any{},
+		mapper: restmapper.NewDeferredDiscoveryRESTMapper(cached), Discovery: aggregated, answers: map[any]any{},
 	}, nil
 }
 
 // List returns the metadata of the objects that query selects. A resource that the cluster does not have is an empty list;
 // a refused or failed read is an error, and is asked again next time.
 func (l *Live) List(ctx context.Context, query graph.Query) (*graph.Objects, error) {
-	items, err := ask(l, query, func() (*graph.Objects, error) { return l.list(ctx, query) })
+	items, err := once(l, query, func() (*graph.Objects, error) { return l.list(ctx, query) })
 	if err != nil {
 		return nil, fmt.Errorf("listing %s in namespace %q: %w", query.GroupResource, query.Namespace, err)
 	}
@@ -115,7 +115,7 @@ func failed(err error, resource schema.GroupResource) error {
 
 // Get returns the whole object, nil when there is none.
 func (l *Live) Get(ctx context.Context, id kubevirt.ID) (map[string]any, error) {
-	obj, err := ask(l, id, func() (map[string]any, error) { return l.get(ctx, id) })
+	obj, err := once(l, id, func() (map[string]any, error) { return l.get(ctx, id) })
 	if errors.Is(err, errAbsent) {
 		return nil, nil
 	}
@@ -158,13 +158,13 @@ type answer[T any] struct {
 	value T
 }
 
-// ask returns the kept answer to a question, or fetches and keeps it. Errors are not kept.
-func ask[T any](l *Live, question any, fetch func() (T, error)) (T, error) {
+// once fetches the answer to a query, or returns the one that was fetched before. A failed fetch is tried again the next time.
+func once[T any](l *Live, query any, fetch func() (T, error)) (T, error) {
 	l.mu.Lock()
-	a, asked := l.kept[question].(*answer[T])
+	a, asked := l.answers[query].(*answer[T])
 	if !asked {
 		a = &answer[T]{}
-		l.kept[question] = a
+		l.answers[query] = a
 	}
 	l.mu.Unlock()
 

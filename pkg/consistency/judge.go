@@ -103,7 +103,7 @@ func (v *Verdict) judgeFreeze(f Facts) {
 	case !f.MayBeFrozen():
 	case f.NotAsked != nil:
 		v.add(NotObserved, f.NotAsked.Error())
-	case !f.Frozen && !offers(f.Agent, freezeCommand):
+	case !f.Frozen && !hasCommand(f.Agent, freezeCommand):
 		v.add(FreezeUnsupported, freezeCommand)
 	case !f.Frozen:
 		v.add(HookFailed, "the guest was not frozen after the last snapshot")
@@ -167,7 +167,7 @@ func (v *Verdict) judgeGuest(f Facts) {
 	}
 	if f.Before != nil {
 		v.judgeAgent(f)
-		if limit := frozenFor(f); f.Window >= limit {
+		if limit := longestFreeze(f); f.Window >= limit {
 			v.add(WindowTooLong, fmt.Sprintf("%s, the guest stays frozen for %s at most", f.Window.Round(100*time.Millisecond), limit))
 		}
 	}
@@ -188,7 +188,7 @@ func (v *Verdict) judgeAgent(f Facts) {
 		v.add(NoGuestAgent, "it has not told its version yet")
 	default:
 		for _, command := range []string{"guest-fsfreeze-status", "guest-fsfreeze-thaw"} {
-			if !offers(f.Agent, command) {
+			if !hasCommand(f.Agent, command) {
 				v.add(FreezeUnsupported, command)
 			}
 		}
@@ -200,7 +200,7 @@ func (v *Verdict) judgeAgent(f Facts) {
 // earlier backup had the guest frozen.
 const freezeCommand = "guest-fsfreeze-freeze"
 
-func offers(agent *virtv1.VirtualMachineInstanceGuestAgentInfo, command string) bool {
+func hasCommand(agent *virtv1.VirtualMachineInstanceGuestAgentInfo, command string) bool {
 	return agent != nil && slices.ContainsFunc(agent.SupportedCommands, func(info virtv1.GuestAgentCommandInfo) bool { return info.Name == command && info.Enabled })
 }
 
@@ -259,13 +259,13 @@ func migrating(vmi *virtv1.VirtualMachineInstance) bool {
 	return state != nil && !state.Completed && !state.Failed
 }
 
-// windowsHold is how long Windows holds its writers in a freeze (VSS).
-const windowsHold = 10 * time.Second
+// windowsFreezeLimit is how long Windows holds its writers in a freeze (VSS).
+const windowsFreezeLimit = 10 * time.Second
 
-// frozenFor returns how long the guest stays frozen at most: then virt-freezer's timer thaws it, or Windows itself.
-func frozenFor(f Facts) time.Duration {
+// longestFreeze returns how long the guest stays frozen at most: then virt-freezer's timer thaws it, or Windows itself.
+func longestFreeze(f Facts) time.Duration {
 	if f.After.Status.GuestOSInfo.ID == "mswindows" {
-		return windowsHold
+		return windowsFreezeLimit
 	}
 	limit := freezerTimeout
 	for _, launcher := range f.Launchers {

@@ -8,8 +8,9 @@ import (
 	"velero-plugin-for-kubevirt/pkg/object"
 )
 
-// Stamp writes a verdict into the annotations of a backed-up VM, instead of the one that is there from an earlier backup. What
-// was asked for under the same key moves to its other one. Window is how long the guest had to stay frozen.
+// Stamp writes a verdict into the annotations of a backed-up VM, in place of one from an earlier backup. The VM's owner asks for consistency with the same
+// annotation that then holds the verdict; what the owner asked for is kept in velero.kubevirt.io/consistency-policy. Window is how long the guest had to
+// stay frozen.
 func Stamp(vm map[string]any, verdict Verdict, window time.Duration) error {
 	policy := Policy(vm)
 	Clear(vm)
@@ -42,8 +43,8 @@ func Clear(vm map[string]any) {
 	}
 }
 
-// Policy returns what is asked for on a VM, "" when nothing is. On a restored VM the key that it is asked for with holds the
-// verdict; then it is asked for with another one.
+// Policy returns what the owner of a VM asks for, "" when nothing. On a restored VM the annotation may hold a verdict; what was asked for is then in
+// velero.kubevirt.io/consistency-policy.
 func Policy(vm map[string]any) string {
 	if policy := object.Annotation(vm, kubevirt.Consistency); policy != "" && !isLevel(policy) {
 		return policy

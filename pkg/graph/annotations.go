@@ -77,7 +77,7 @@ func networks(namespace, text string) ([]kubevirt.ID, error) {
 			return nil, err
 		}
 		for _, network := range list {
-			id := slashID(kubevirt.NetworkAttachmentDefinitions, namespace, network.Name)
+			id := namespacedID(kubevirt.NetworkAttachmentDefinitions, namespace, network.Name)
 			if network.Namespace != "" {
 				id.Namespace = network.Namespace
 			}
@@ -88,7 +88,7 @@ func networks(namespace, text string) ([]kubevirt.ID, error) {
 	for network := range strings.SplitSeq(text, ",") {
 		network, _, _ = strings.Cut(strings.TrimSpace(network), "@")
 		if network != "" {
-			ids = append(ids, slashID(kubevirt.NetworkAttachmentDefinitions, namespace, network))
+			ids = append(ids, namespacedID(kubevirt.NetworkAttachmentDefinitions, namespace, network))
 		}
 	}
 	return ids, nil

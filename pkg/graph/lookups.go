@@ -39,36 +39,36 @@ func (i Item) id() kubevirt.ID {
 }
 
 var (
-	machines  = []schema.GroupResource{kubevirt.VirtualMachines}
-	instances = []schema.GroupResource{kubevirt.VirtualMachineInstances}
-	// templates are the kinds that embed the spec of a VMI, instances those and the VMI itself.
+	vms  = []schema.GroupResource{kubevirt.VirtualMachines}
+	vmis = []schema.GroupResource{kubevirt.VirtualMachineInstances}
+	// templates are the kinds that make VMIs of a spec that they embed.
 	templates = []schema.GroupResource{kubevirt.VirtualMachines, kubevirt.VirtualMachineInstanceReplicaSets, kubevirt.VirtualMachinePools}
 )
 
 var lookups = []lookup{
-	{from: machines, find: instanceOfMachine, why: "VirtualMachineInstance of a running VM, by its name"},
+	{from: vms, find: instanceOfVM, why: "VirtualMachineInstance of a running VM, by its name"},
 	{from: []schema.GroupResource{kubevirt.VirtualMachines, kubevirt.VirtualMachinePools}, find: instancetypeAndPreference, optional: true,
 		why: "instancetype and preference, by the kind and name of the matcher; cluster-wide ones in a backup that asks for cluster resources"},
 	{from: []schema.GroupResource{kubevirt.VirtualMachines, kubevirt.VirtualMachineInstances, kubevirt.VirtualMachinePools}, find: backendStorage,
 		why: "backend storage PVC (vTPM, EFI variables), by its label or, before KubeVirt 1.4, its name"},
-	{from: instances, find: owner(kubevirt.VirtualMachines, "VirtualMachine"), why: "VM of a VirtualMachineInstance, by owner reference"},
-	{from: instances, find: podsOfInstance, why: "virt-launcher and hotplug pods of a VirtualMachineInstance, by its UID"},
+	{from: vmis, find: owner(kubevirt.VirtualMachines, "VirtualMachine"), why: "VM of a VirtualMachineInstance, by owner reference"},
+	{from: vmis, find: podsOfInstance, why: "virt-launcher and hotplug pods of a VirtualMachineInstance, by its UID"},
 	{from: []schema.GroupResource{kubevirt.Pods}, find: familyOfPod, why: "VirtualMachineInstance, VM and sibling pods of a virt-launcher or hotplug pod, by owner references"},
 	{from: []schema.GroupResource{kubevirt.VirtualMachinePools}, find: owned(kubevirt.VirtualMachines), why: "VMs of a pool, by owner reference"},
 	{from: []schema.GroupResource{kubevirt.VirtualMachineInstanceReplicaSets}, find: owned(kubevirt.VirtualMachineInstances), why: "VirtualMachineInstances of a replica set, by owner reference"},
-	{from: append(slices.Clone(templates), instances...), find: inAnnotations(kubevirt.HookSidecars, sidecars), why: "config maps and PVCs of hook sidecars, named in an annotation"},
-	{from: append(slices.Clone(templates), instances...), find: inAnnotations(kubevirt.MultusNetworks, networks), optional: true, why: "networks named in an annotation"},
-	{from: append(slices.Clone(templates), instances...), find: inAnnotations(kubevirt.MultusDefaultNetwork, networks), optional: true, why: "default network named in an annotation"},
-	{from: append(slices.Clone(templates), instances...), find: presets, why: "presets whose selector fits the VirtualMachineInstance's labels"},
-	{from: append(slices.Clone(templates), instances...), find: bindingPluginNetworks, why: "NetworkAttachmentDefinition of a network binding plugin, by the KubeVirt configuration"},
+	{from: append(slices.Clone(templates), vmis...), find: inAnnotations(kubevirt.HookSidecars, sidecars), why: "config maps and PVCs of hook sidecars, named in an annotation"},
+	{from: append(slices.Clone(templates), vmis...), find: inAnnotations(kubevirt.MultusNetworks, networks), optional: true, why: "networks named in an annotation"},
+	{from: append(slices.Clone(templates), vmis...), find: inAnnotations(kubevirt.MultusDefaultNetwork, networks), optional: true, why: "default network named in an annotation"},
+	{from: append(slices.Clone(templates), vmis...), find: presets, why: "presets whose selector fits the VirtualMachineInstance's labels"},
+	{from: append(slices.Clone(templates), vmis...), find: bindingPluginNetworks, why: "NetworkAttachmentDefinition of a network binding plugin, by the KubeVirt configuration"},
 	// CDI up to 1.61 collected finished DataVolumes.
 	{from: []schema.GroupResource{kubevirt.PersistentVolumeClaims}, find: owner(kubevirt.DataVolumes, "DataVolume"), optional: true, why: "DataVolume of a PVC, by owner reference"},
 	{from: []schema.GroupResource{kubevirt.PersistentVolumeClaims, kubevirt.DataVolumes}, find: sourceOfVolume, optional: true,
 		why: "data source or populator of a PVC or DataVolume that is not filled yet"},
 }
 
-// instanceOfMachine finds the VMI of a VM: it has the VM's name (KubeVirt 1.9.0, pkg/virt-controller/watch/vm/vm.go).
-func instanceOfMachine(ctx context.Context, vm Item, reader Reader) ([]kubevirt.ID, error) {
+// instanceOfVM finds the VMI of a VM: it has the VM's name (KubeVirt 1.9.0, pkg/virt-controller/watch/vm/vm.go).
+func instanceOfVM(ctx context.Context, vm Item, reader Reader) ([]kubevirt.ID, error) {
 	id := kubevirt.ID{GroupResource: kubevirt.VirtualMachineInstances, Namespace: vm.namespace(), Name: vm.name()}
 	found, err := MetadataOf(ctx, reader, id)
 	if err != nil || found == nil {
@@ -206,7 +206,7 @@ func bindingPluginNetworks(ctx context.Context, item Item, reader Reader) ([]kub
 			}
 			registered, _ := binding[plugin.Value].(map[string]any)
 			if network, _ := registered["networkAttachmentDefinition"].(string); network != "" {
-				ids = append(ids, slashID(kubevirt.NetworkAttachmentDefinitions, item.namespace(), network))
+				ids = append(ids, namespacedID(kubevirt.NetworkAttachmentDefinitions, item.namespace(), network))
 			}
 		}
 	}
@@ -333,8 +333,8 @@ func idOf(resource schema.GroupResource, item *metav1.PartialObjectMetadata) kub
 	return kubevirt.ID{GroupResource: resource, Namespace: item.Namespace, Name: item.Name}
 }
 
-// slashID reads "namespace/name", or "name" for an object in the referrer's namespace.
-func slashID(resource schema.GroupResource, namespace, text string) kubevirt.ID {
+// namespacedID reads "namespace/name", or "name" for an object in the referrer's namespace.
+func namespacedID(resource schema.GroupResource, namespace, text string) kubevirt.ID {
 	if before, after, found := strings.Cut(text, "/"); found {
 		namespace, text = before, after
 	}

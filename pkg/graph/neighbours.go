@@ -113,9 +113,9 @@ func (r Reference) id(namespace string, text object.Text) kubevirt.ID {
 	switch r.Name {
 	case clusterName:
 		return kubevirt.ID{GroupResource: r.To, Name: text.Value}
-	case slashName:
-		return slashID(r.To, namespace, text.Value)
-	case besideName:
+	case namespacedName:
+		return namespacedID(r.To, namespace, text.Value)
+	case nameBesideNamespace:
 		if beside, _ := text.Parent["namespace"].(string); beside != "" {
 			namespace = beside
 		}

@@ -16,8 +16,8 @@ type Query struct {
 	Fields    string
 }
 
-// Usual returns the queries that a running VM in a namespace leads to. Its VMI and pods lead to all VMs besides.
-func Usual(namespace string) []Query {
+// ListsForRunningVM returns the queries that a running VM in a namespace leads to. Its VMI and pods lead to all VMs besides.
+func ListsForRunningVM(namespace string) []Query {
 	queries := []Query{activePods(namespace)}
 	for _, resource := range []schema.GroupResource{
 		kubevirt.VirtualMachineInstances, kubevirt.VirtualMachineInstancePresets,

@@ -34,10 +34,10 @@ type Reference struct {
 type naming int
 
 const (
-	name        naming = iota // its name, in the referrer's namespace
-	clusterName               // its name; it has no namespace
-	slashName                 // namespace/name, or its name
-	besideName                // its name; the namespace stands in the field namespace beside it
+	name                naming = iota // its name, in the referrer's namespace
+	clusterName                       // its name; it has no namespace
+	namespacedName                    // namespace/name, or its name
+	nameBesideNamespace               // its name; the namespace stands in the field namespace beside it
 )
 
 // A shape is a part that several kinds embed, with the path at which each has it.
@@ -108,7 +108,7 @@ var references = []Reference{
 	{From: vmiSpec, Path: "resourceClaims[].resourceClaimName", To: kubevirt.ResourceClaims},                 // since KubeVirt 1.6
 	{From: vmiSpec, Path: "resourceClaims[].resourceClaimTemplateName", To: kubevirt.ResourceClaimTemplates}, // since KubeVirt 1.6
 	// KubeVirt 1.9.0, pkg/network/multus/nad.go
-	{From: vmiSpec, Path: "networks[].multus.networkName", To: kubevirt.NetworkAttachmentDefinitions, Name: slashName},
+	{From: vmiSpec, Path: "networks[].multus.networkName", To: kubevirt.NetworkAttachmentDefinitions, Name: namespacedName},
 	{From: vmiSpec, Path: "priorityClassName", To: kubevirt.PriorityClasses, Name: clusterName},
 
 	// The revision is a full copy of the type as the VM uses it. KubeVirt up to 1.4 names it in the spec, newer ones in
@@ -139,11 +139,11 @@ var references = []Reference{
 	{From: dataVolume, Path: "metadata.name", To: kubevirt.PersistentVolumeClaims, Optional: true, OnlyFinished: true},
 	// Without its DataSource CDI does not reconcile even a finished DataVolume (CDI 1.65.0,
 	// pkg/controller/datavolume/controller-base.go).
-	{From: dataVolumeSpec, Path: "sourceRef.name", To: kubevirt.DataSources, Name: besideName},
+	{From: dataVolumeSpec, Path: "sourceRef.name", To: kubevirt.DataSources, Name: nameBesideNamespace},
 	{From: dataVolumeSpec, Path: "serviceAccountName", To: kubevirt.ServiceAccounts, Optional: true}, // since CDI 1.65
 	{From: dataVolumeSpec, Path: "priorityClassName", To: kubevirt.PriorityClasses, Name: clusterName, Optional: true},
-	{From: dataVolumeSpec, Path: "source.pvc.name", To: kubevirt.PersistentVolumeClaims, Name: besideName, Optional: true, OnlyUnfinished: true},
-	{From: dataVolumeSpec, Path: "source.snapshot.name", To: kubevirt.VolumeSnapshots, Name: besideName, Optional: true, OnlyUnfinished: true},
+	{From: dataVolumeSpec, Path: "source.pvc.name", To: kubevirt.PersistentVolumeClaims, Name: nameBesideNamespace, Optional: true, OnlyUnfinished: true},
+	{From: dataVolumeSpec, Path: "source.snapshot.name", To: kubevirt.VolumeSnapshots, Name: nameBesideNamespace, Optional: true, OnlyUnfinished: true},
 	{From: importSource, Path: "http.secretRef", To: kubevirt.Secrets, Optional: true},
 	{From: importSource, Path: "http.certConfigMap", To: kubevirt.ConfigMaps, Optional: true},
 	{From: importSource, Path: "http.secretExtraHeaders[]", To: kubevirt.Secrets, Optional: true},
@@ -159,8 +159,8 @@ var references = []Reference{
 	{From: importSource, Path: "vddk.extraArgs", To: kubevirt.ConfigMaps, Optional: true}, // since CDI 1.63
 
 	// A DataSource may point at another one (since CDI 1.63); CDI follows one step.
-	{From: dataSource, Path: "spec.source.dataSource.name", To: kubevirt.DataSources, Name: besideName},
+	{From: dataSource, Path: "spec.source.dataSource.name", To: kubevirt.DataSources, Name: nameBesideNamespace},
 
 	{From: forkliftSource, Path: "secretRef", To: kubevirt.Secrets, Optional: true},
-	{From: forkliftSource, Path: "transferNetwork", To: kubevirt.NetworkAttachmentDefinitions, Name: slashName, Optional: true},
+	{From: forkliftSource, Path: "transferNetwork", To: kubevirt.NetworkAttachmentDefinitions, Name: namespacedName, Optional: true},
 }

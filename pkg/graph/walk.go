@@ -24,7 +24,7 @@ func Walk(ctx context.Context, root kubevirt.ID, reader Reader) ([]Node, error) 
 	seen := map[kubevirt.ID]bool{root: true}
 	for i := 0; i < len(nodes); i++ {
 		node := &nodes[i] // only until nodes grows
-		if node.Missing || !leadsOn(node.GroupResource) {
+		if node.Missing || !hasReferences(node.GroupResource) {
 			continue
 		}
 		obj, err := reader.Get(ctx, node.ID)
@@ -56,8 +56,8 @@ func Walk(ctx context.Context, root kubevirt.ID, reader Reader) ([]Node, error) 
 	return nodes, nil
 }
 
-// leadsOn tells whether the graph knows references from a resource.
-func leadsOn(resource schema.GroupResource) bool {
+// hasReferences tells whether the graph knows references from a resource.
+func hasReferences(resource schema.GroupResource) bool {
 	for _, reference := range references {
 		if _, embeds := reference.From[resource]; embeds {
 			return true

@@ -29,7 +29,7 @@ type Importer struct {
 	mu      sync.Mutex
 	images  map[string][]byte                // by where they come from
 	served  chan struct{}                    // closed when an image was added
-	busy    map[types.UID]context.CancelFunc // ends the work for a pod
+	working map[types.UID]context.CancelFunc // ends the work for a pod
 	workers sync.WaitGroup
 }
 
@@ -50,7 +50,7 @@ func startImporter(c *Cluster) (*Importer, error) {
 	}
 	i := &Importer{
 		cluster: c, client: client, log: log.New(file, "", log.LstdFlags|log.Lmicroseconds),
-		images: map[string][]byte{}, served: make(chan struct{}), busy: map[types.UID]context.CancelFunc{},
+		images: map[string][]byte{}, served: make(chan struct{}), working: map[types.UID]context.CancelFunc{},
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	factory := informers.NewSharedInformerFactoryWithOptions(client, 0,
@@ -81,10 +81,10 @@ func (i *Importer) look(ctx context.Context, obj any) {
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if i.busy[pod.UID] != nil {
+	if i.working[pod.UID] != nil {
 		return
 	}
-	ctx, i.busy[pod.UID] = context.WithCancel(ctx)
+	ctx, i.working[pod.UID] = context.WithCancel(ctx)
 	i.workers.Go(func() {
 		// A pod of CDI's is restarted until it succeeds or is deleted.
 		_ = wait.PollUntilContextCancel(ctx, time.Second, true, func(ctx context.Context) (bool, error) {
@@ -108,10 +108,10 @@ func (i *Importer) forget(obj any) {
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if cancel := i.busy[pod.UID]; cancel != nil {
+	if cancel := i.working[pod.UID]; cancel != nil {
 		cancel()
 	}
-	delete(i.busy, pod.UID)
+	delete(i.working, pod.UID)
 }
 
 // finish reports that the pod's containers ended well.

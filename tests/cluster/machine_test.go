@@ -107,7 +107,7 @@ func phaseIs(phase string) func(*unstructured.Unstructured) bool {
 }
 
 func testMigration(t *testing.T, c *Cluster) {
-	vm := newVM(t, c, "nomad")
+	vm := newVM(t, c, "migrating")
 	awaitStatus(t, c, vm, "Running")
 	from := nestedString(live(t, c, instanceOf(vm)), "status", "nodeName")
 	await(t, c, migration(t, c, vm), "succeeded", phaseIs("Succeeded"))
@@ -115,7 +115,7 @@ func testMigration(t *testing.T, c *Cluster) {
 		t.Errorf("the VM went from %s to %s", from, to)
 	}
 	run := freezer(t, c, vm)
-	if out, code := run("--freeze"); code != 0 || !c.Guest.IsFrozen("kv", "nomad") {
+	if out, code := run("--freeze"); code != 0 || !c.Guest.IsFrozen("kv", "migrating") {
 		t.Errorf("freezing after the migration gives %d: %s", code, out)
 	}
 	if out, code := run("--unfreeze"); code != 0 {

@@ -62,11 +62,11 @@ func TestAnotherClusterRestoresFromObjectStoreAndSnapshots(t *testing.T) {
 	second.sameAgain(t, "exile", before)
 }
 
-// onStorage returns a world of its own, whose object store and CSI driver keep their files in a folder.
-func onStorage(t *testing.T, folder string) *world {
+// onStorage returns a cluster of its own, whose object store and CSI driver keep their files in a folder.
+func onStorage(t *testing.T, folder string) *testCluster {
 	t.Helper()
 	skipIfForeign(t, "takes two clusters on one storage")
-	w, err := newWorld(cluster.Options{Storage: folder})
+	w, err := startCluster(cluster.Options{Storage: folder})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -56,11 +56,11 @@ func runSuffix() string {
 	return time.Now().Format("-0102-150405")
 }
 
-// anywhere returns the cluster of KUBECONFIG, or else the living world without its stand-ins.
+// anywhere returns the cluster of KUBECONFIG, or else one that the tests started, without what plays its parts.
 func anywhere(t *testing.T) *anyCluster {
 	t.Helper()
 	if !foreign {
-		return living(t).anyCluster
+		return kubevirtCluster(t).anyCluster
 	}
 	w, err := theForeign()
 	if err = errors.Join(err, interrupted.Err()); err != nil {
@@ -81,7 +81,7 @@ var theForeign = sync.OnceValues(func() (*anyCluster, error) {
 // TestStoriesRunOnAnyCluster runs stories in a program that knows of a cluster only what a person knows of his own: a
 // kubeconfig and a velero command.
 func TestStoriesRunOnAnyCluster(t *testing.T) {
-	w := living(t)
+	w := kubevirtCluster(t)
 	program := exec.CommandContext(t.Context(), os.Args[0], "-test.v", "-test.run", "^(TestARunningVMComesBackWithItsClaim|TestTroubleAMigratingVMComesBack)$")
 	program.Env = append(os.Environ(), "KUBECONFIG="+w.Kubeconfig,
 		"PATH="+filepath.Dir(w.Program("velero"))+string(filepath.ListSeparator)+os.Getenv("PATH"))

@@ -22,7 +22,7 @@ type verdict struct {
 	log           string // the level of the line in Velero's log
 }
 
-func (w *world) checkVerdicts(t *testing.T, report *story.BackupReport, want map[string]verdict) {
+func (w *testCluster) checkVerdicts(t *testing.T, report *story.BackupReport, want map[string]verdict) {
 	t.Helper()
 	for name, want := range want {
 		if got := verdictOn(report, name); got != want {
@@ -107,33 +107,33 @@ func countLines(report *story.BackupReport, message string, want func(story.Line
 
 // TestEveryVMHasItsVerdict has, in one namespace, a VM for each state that the cluster can bring a guest into.
 func TestEveryVMHasItsVerdict(t *testing.T) {
-	w := living(t)
-	good, stopped, mute := alone("good", ""), alone("stopped", ""), alone("mute", cluster.AgentAnnotation+`: "false"`)
+	w := kubevirtCluster(t)
+	good, stopped, noAgent := alone("good", ""), alone("stopped", ""), alone("no-agent", cluster.AgentAnnotation+`: "false"`)
 	goodStrict := strict(good)
-	paused, rigid := alone("paused", ""), alone("rigid", cluster.AgentAnnotation+": no-fsfreeze")
-	failing, bare := alone("failing", cluster.FreezeErrorAnnotation+": the guest refuses"), alone("bare", "")
-	bare.marks = `kubevirt.io/skip-backup-hooks: "true"`
-	nomad := alone("nomad", cluster.MigrationAnnotation+": hold")
-	nomad.storage = "source: {blank: {}}, storage: {accessModes: [ReadWriteMany], resources: {requests: {storage: 8Mi}}}"
+	paused, noFreeze := alone("paused", ""), alone("no-fsfreeze", cluster.AgentAnnotation+": no-fsfreeze")
+	failing, noHooks := alone("failing", cluster.FreezeErrorAnnotation+": the guest refuses"), alone("no-hooks", "")
+	noHooks.marks = `kubevirt.io/skip-backup-hooks: "true"`
+	migrating := alone("migrating", cluster.MigrationAnnotation+": hold")
+	migrating.storage = "source: {blank: {}}, storage: {accessModes: [ReadWriteMany], resources: {requests: {storage: 8Mi}}}"
 	booting := alone("booting", cluster.HoldAnnotation+`: "true"`)
 
-	w.troubleMake(t, good, goodStrict, stopped, mute, paused, rigid, failing, bare, nomad, booting)
-	for _, vm := range []*troubleVM{good, goodStrict, stopped, mute, paused, rigid, failing, bare, nomad} {
+	w.troubleMake(t, good, goodStrict, stopped, noAgent, paused, noFreeze, failing, noHooks, migrating, booting)
+	for _, vm := range []*troubleVM{good, goodStrict, stopped, noAgent, paused, noFreeze, failing, noHooks, migrating} {
 		w.troubleRuns(t, vm)
 	}
 	w.troubleAsk(t, paused, "pause")
 	w.troubleStatus(t, paused, "Paused")
 	w.stop(t, stopped)
-	w.troubleUnhooked(t, bare)
-	w.troubleMigrate(t, nomad)
+	w.troubleUnhooked(t, noHooks)
+	w.troubleMigrate(t, migrating)
 	w.troubleStatus(t, booting, "Starting")
 
 	running := map[string]string{
-		"mute": "NoGuestAgent", "paused": "Paused", "rigid": "FreezeUnsupported", "failing": "HookFailed", "bare": "HooksDisabled",
-		"nomad": "Migrating", "booting": "Starting",
+		"no-agent": "NoGuestAgent", "paused": "Paused", "no-fsfreeze": "FreezeUnsupported", "failing": "HookFailed", "no-hooks": "HooksDisabled",
+		"migrating": "Migrating", "booting": "Starting",
 	}
 	// A hook that fails does not keep Velero from the other one: KubeVirt's do not ask for it.
-	hooks := map[string]int{"good": 2, "stopped": 0, "mute": 2, "paused": 2, "rigid": 2, "failing": 2, "bare": 0}
+	hooks := map[string]int{"good": 2, "stopped": 0, "no-agent": 2, "paused": 2, "no-fsfreeze": 2, "failing": 2, "no-hooks": 0}
 	for mode, c := range map[string]struct{ args, log string }{
 		"BestEffort": {"velero.kubevirt.io/consistency=best-effort", "warning"}, "Required": {"velero.kubevirt.io/consistency=required", "error"},
 	} {
@@ -146,7 +146,7 @@ func TestEveryVMHasItsVerdict(t *testing.T) {
 			w.checkVerdicts(t, report, want)
 			checkHooks(t, report, hooks)
 			checkCalls(t, report, "good", 2, 2)
-			w.describes(t, report.Name, "mute", "NoGuestAgent")
+			w.describes(t, report.Name, "no-agent", "NoGuestAgent")
 		})
 	}
 	t.Run("SnapshotDisabled", func(t *testing.T) {
@@ -187,7 +187,7 @@ func TestEveryVMHasItsVerdict(t *testing.T) {
 }
 
 // verdictsOf makes a backup that may have errors.
-func (w *world) verdictsOf(t *testing.T, args ...string) *story.BackupReport {
+func (w *testCluster) verdictsOf(t *testing.T, args ...string) *story.BackupReport {
 	t.Helper()
 	report, err := w.Backup(t.Context(), name(t), args...)
 	if err != nil {
@@ -197,7 +197,7 @@ func (w *world) verdictsOf(t *testing.T, args ...string) *story.BackupReport {
 }
 
 // describes checks that "velero backup describe" shows a person what is wrong.
-func (w *world) describes(t *testing.T, backup string, words ...string) {
+func (w *testCluster) describes(t *testing.T, backup string, words ...string) {
 	t.Helper()
 	text, err := w.Site.Velero(t.Context(), "backup", "describe", backup, "--details")
 	if err != nil {
@@ -213,7 +213,7 @@ func (w *world) describes(t *testing.T, backup string, words ...string) {
 // TestADiskMayBeOutsideTheWindow has, for each VM, a claim that brings the VM's disk into the backup before the VM: by
 // its DataVolume, which waits to be a clone of the disk, and which is not in the backup on its own account.
 func TestADiskMayBeOutsideTheWindow(t *testing.T) {
-	w := living(t)
+	w := kubevirtCluster(t)
 	one := &troubleVM{namespace: "early", name: "preceded", disks: 1}
 	for _, vm := range []*troubleVM{one, strict(one)} {
 		w.troubleMake(t, vm)
@@ -248,7 +248,7 @@ spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 8Mi}}}
 // TestAWindowMayBeTooLong has two VMs that share a disk, and are frozen together until the last snapshot of both. Each snapshot takes
 // a second or more, Windows waits for 10, and Velero comes to the one with few disks last.
 func TestAWindowMayBeTooLong(t *testing.T) {
-	w := living(t)
+	w := kubevirtCluster(t)
 	aged := &troubleVM{namespace: "slow", name: "aged", disks: 10, more: "common", annotations: cluster.AgentAnnotation + ": windows"}
 	strictly := strict(aged)
 	strictly.disks = 1
@@ -265,7 +265,7 @@ func TestAWindowMayBeTooLong(t *testing.T) {
 }
 
 // failSnapshots makes the CSI driver fail every snapshot with an error, or succeed again if there is none.
-func (w *world) failSnapshots(t *testing.T, message string) {
+func (w *testCluster) failSnapshots(t *testing.T, message string) {
 	t.Helper()
 	faults := cluster.CSIFaults{}
 	if message != "" {
@@ -277,7 +277,7 @@ func (w *world) failSnapshots(t *testing.T, message string) {
 }
 
 // launcher returns the pod that a VM runs in.
-func (w *world) launcher(t *testing.T, vm *troubleVM) *unstructured.Unstructured {
+func (w *testCluster) launcher(t *testing.T, vm *troubleVM) *unstructured.Unstructured {
 	t.Helper()
 	for name, pod := range w.find(t, "v1", "Pod", vm.namespace) {
 		if strings.HasPrefix(name, "virt-launcher-"+vm.name+"-") {
@@ -289,12 +289,12 @@ func (w *world) launcher(t *testing.T, vm *troubleVM) *unstructured.Unstructured
 }
 
 // label sets a label, as kubectl does.
-func (w *world) label(t *testing.T, obj *unstructured.Unstructured, key, value string) {
+func (w *testCluster) label(t *testing.T, obj *unstructured.Unstructured, key, value string) {
 	t.Helper()
 	w.patch(t, obj, map[string]any{"metadata": map[string]any{"labels": map[string]any{key: value}}})
 }
 
-func (w *world) patch(t *testing.T, obj *unstructured.Unstructured, change map[string]any) {
+func (w *testCluster) patch(t *testing.T, obj *unstructured.Unstructured, change map[string]any) {
 	t.Helper()
 	content, err := json.Marshal(change)
 	if err != nil {
@@ -306,7 +306,7 @@ func (w *world) patch(t *testing.T, obj *unstructured.Unstructured, change map[s
 }
 
 // stop stops a VM.
-func (w *world) stop(t *testing.T, vm *troubleVM) {
+func (w *testCluster) stop(t *testing.T, vm *troubleVM) {
 	t.Helper()
 	w.patch(t, w.find(t, vmAPI, "VirtualMachine", vm.namespace)[vm.name], map[string]any{"spec": map[string]any{"runStrategy": "Halted"}})
 	w.troubleStatus(t, vm, "Stopped")

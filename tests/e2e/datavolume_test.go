@@ -21,7 +21,7 @@ const (
 )
 
 // writeToDisk imports an image into the DataVolume disk of a new namespace, and then writes to it as a guest would.
-func (w *world) writeToDisk(t *testing.T, namespace string) {
+func (w *testCluster) writeToDisk(t *testing.T, namespace string) {
 	t.Helper()
 	w.Importer.Serve(goldenURL, []byte(golden))
 	volume := &unstructured.Unstructured{Object: map[string]any{
@@ -46,7 +46,7 @@ func (w *world) writeToDisk(t *testing.T, namespace string) {
 }
 
 // awaitSucceeded waits until CDI says that the DataVolume disk has its bytes.
-func (w *world) awaitSucceeded(t *testing.T, namespace string) {
+func (w *testCluster) awaitSucceeded(t *testing.T, namespace string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
@@ -68,7 +68,7 @@ func (w *world) awaitSucceeded(t *testing.T, namespace string) {
 }
 
 // diskText returns the text that the disk begins with.
-func (w *world) diskText(t *testing.T, namespace string) string {
+func (w *testCluster) diskText(t *testing.T, namespace string) string {
 	t.Helper()
 	text, err := w.ReadText(t.Context(), namespace, "disk")
 	if err != nil {
@@ -78,7 +78,7 @@ func (w *world) diskText(t *testing.T, namespace string) string {
 }
 
 func TestADataVolumeComesBackWithItsBytes(t *testing.T) {
-	w := living(t)
+	w := kubevirtCluster(t)
 	w.writeToDisk(t, "media")
 	report := w.backup(t, "--include-namespaces", "media")
 	w.lose(t, "media")
@@ -97,7 +97,7 @@ func TestADataVolumeComesBackWithItsBytes(t *testing.T) {
 }
 
 func TestWithoutThePluginADataVolumeIsLost(t *testing.T) {
-	w := living(t)
+	w := kubevirtCluster(t)
 	if err := w.RemovePlugin(t.Context(), filepath.Base(binary)); err != nil {
 		t.Fatal(err)
 	}

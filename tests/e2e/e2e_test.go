@@ -29,7 +29,7 @@ const (
 )
 
 // loadShop puts the scenario's VM into the cluster, and takes it away when the test ends.
-func (w *world) loadShop(t *testing.T) []*unstructured.Unstructured {
+func (w *testCluster) loadShop(t *testing.T) []*unstructured.Unstructured {
 	objects, err := scenarios.Objects(situation)
 	if err != nil {
 		t.Fatal(err)
@@ -121,7 +121,7 @@ var wholeVM = map[string][]string{
 
 // isBack checks that the whole VM is in the namespace, marked for CDI and pinned to its revisions, and nothing that
 // KubeVirt makes by itself.
-func (w *world) isBack(t *testing.T, namespace string) {
+func (w *testCluster) isBack(t *testing.T, namespace string) {
 	t.Helper()
 	for kind, names := range wholeVM {
 		apiVersion, kind, _ := strings.Cut(kind, " ")
@@ -174,7 +174,7 @@ func (w *anyCluster) find(t *testing.T, apiVersion, kind, namespace string) map[
 }
 
 func TestANamespaceIsLostAndRestored(t *testing.T) {
-	w := stored(t)
+	w := plainCluster(t)
 	w.loadShop(t)
 	before := len(w.Guest.Events())
 	report := w.backup(t, "--include-namespaces", shop)
@@ -199,7 +199,7 @@ func TestANamespaceIsLostAndRestored(t *testing.T) {
 }
 
 func TestAVMIsBackedUpByItsLabel(t *testing.T) {
-	w := stored(t)
+	w := plainCluster(t)
 	w.loadShop(t)
 	before := len(w.Guest.Events())
 	report := w.backup(t, "--selector", "app=web")
@@ -227,7 +227,7 @@ func oneBlockHeldEveryDisk(t *testing.T, report *story.BackupReport, items int) 
 }
 
 func TestARestoreByLabelBringsTheWholeVM(t *testing.T) {
-	w := stored(t)
+	w := plainCluster(t)
 	w.loadShop(t)
 	report := w.backup(t, "--include-namespaces", shop)
 	w.lose(t, shop)
@@ -239,7 +239,7 @@ func TestARestoreByLabelBringsTheWholeVM(t *testing.T) {
 }
 
 func TestAVMIsRestoredIntoAnotherNamespace(t *testing.T) {
-	w := stored(t)
+	w := plainCluster(t)
 	w.loadShop(t)
 	report := w.backup(t, "--include-namespaces", shop)
 	w.lose(t, shop)
@@ -249,7 +249,7 @@ func TestAVMIsRestoredIntoAnotherNamespace(t *testing.T) {
 }
 
 func TestAScheduleMakesABackup(t *testing.T) {
-	w := stored(t)
+	w := plainCluster(t)
 	w.loadShop(t)
 	before := len(w.Guest.Events())
 	if _, err := w.Velero(t.Context(), "schedule", "create", "every-second", "--schedule", "@every 1s", "--include-namespaces", shop); err != nil {
@@ -276,7 +276,7 @@ func TestAScheduleMakesABackup(t *testing.T) {
 }
 
 func TestABackupMadeWithoutThePluginIsRestoredWithIt(t *testing.T) {
-	w := stored(t)
+	w := plainCluster(t)
 	w.loadShop(t)
 	if err := w.RemovePlugin(t.Context(), filepath.Base(binary)); err != nil {
 		t.Fatal(err)
@@ -295,7 +295,7 @@ func TestABackupMadeWithoutThePluginIsRestoredWithIt(t *testing.T) {
 
 // TestTheReadmesCommandsWork types what the README tells a person to type.
 func TestTheReadmesCommandsWork(t *testing.T) {
-	w := stored(t)
+	w := plainCluster(t)
 	w.loadShop(t)
 	t.Cleanup(func() { w.lose(t, "staging") })
 	text, err := os.ReadFile("../../README.md")

@@ -42,7 +42,7 @@ spec:
 `
 )
 
-func (w *world) load(t *testing.T, text string, args ...any) {
+func (w *testCluster) load(t *testing.T, text string, args ...any) {
 	t.Helper()
 	obj := &unstructured.Unstructured{}
 	if err := yaml.Unmarshal(fmt.Appendf(nil, text, args...), &obj.Object); err != nil {
@@ -54,7 +54,7 @@ func (w *world) load(t *testing.T, text string, args ...any) {
 }
 
 // beginRestore begins to restore the VM, which must be held. It returns where the restore's report comes.
-func (w *world) beginRestore(t *testing.T, namespace, backup string, args ...string) <-chan *story.Report {
+func (w *testCluster) beginRestore(t *testing.T, namespace, backup string, args ...string) <-chan *story.Report {
 	t.Helper()
 	done := make(chan *story.Report, 1)
 	go func() {
@@ -78,7 +78,7 @@ func (w *world) beginRestore(t *testing.T, namespace, backup string, args ...str
 }
 
 // released checks that a VM has the run strategy that it was backed up with, and no trace of having been held.
-func (w *world) released(t *testing.T, namespace string) {
+func (w *testCluster) released(t *testing.T, namespace string) {
 	t.Helper()
 	vm := w.find(t, vmAPI, "VirtualMachine", namespace)["truck"]
 	if strategy, held := text(vm, "spec", "runStrategy"), vm.GetAnnotations()["velero.kubevirt.io/held-run-strategy"]; strategy != "Always" || held != "" {
@@ -88,7 +88,7 @@ func (w *world) released(t *testing.T, namespace string) {
 
 // moved says, as Velero's node agent would, that the data of a namespace's one disk has been moved: a DataUpload's when it is
 // backed up, a DataDownload's when it is restored.
-func (w *world) moved(t *testing.T, kind, namespace string) {
+func (w *testCluster) moved(t *testing.T, kind, namespace string) {
 	t.Helper()
 	w.await(t, time.Minute, func() string {
 		for _, move := range w.find(t, "velero.io/v2alpha1", kind, cluster.VeleroNamespace) {
@@ -105,7 +105,7 @@ func (w *world) moved(t *testing.T, kind, namespace string) {
 }
 
 // backupByDataMover makes a backup of a namespace whose data is moved.
-func (w *world) backupByDataMover(t *testing.T, namespace string) *story.BackupReport {
+func (w *testCluster) backupByDataMover(t *testing.T, namespace string) *story.BackupReport {
 	t.Helper()
 	done := make(chan *story.BackupReport, 1)
 	go func() {
@@ -125,7 +125,7 @@ func (w *world) backupByDataMover(t *testing.T, namespace string) *story.BackupR
 
 // TestAVMIsHeldUntilItsDataIsThere asks for the VM by its label, so that Velero restores its disk after the plugin has seen it.
 func TestAVMIsHeldUntilItsDataIsThere(t *testing.T) {
-	w := living(t)
+	w := kubevirtCluster(t)
 	w.create(t, "canal", "moved.yaml")
 	report := w.backupByDataMover(t, "canal")
 	w.loseMachines(t, "canal")
@@ -146,7 +146,7 @@ func TestAVMIsHeldUntilItsDataIsThere(t *testing.T) {
 }
 
 func TestAVMIsNotHeldForEver(t *testing.T) {
-	w := living(t)
+	w := kubevirtCluster(t)
 	w.create(t, "desert", "moved.yaml")
 	report := w.backupByDataMover(t, "desert")
 	w.loseMachines(t, "desert")

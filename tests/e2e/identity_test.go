@@ -12,7 +12,7 @@ import (
 )
 
 // domainOf returns what the VM known says of its guest's identity.
-func (w *world) domainOf(t *testing.T, namespace string) []any {
+func (w *testCluster) domainOf(t *testing.T, namespace string) []any {
 	t.Helper()
 	vm := w.find(t, vmAPI, "VirtualMachine", namespace)["known"]
 	if vm == nil {
@@ -24,7 +24,7 @@ func (w *world) domainOf(t *testing.T, namespace string) []any {
 }
 
 // shared returns what more than one machine of the cluster is known by. A VM and its VMI, which have the same name, are one.
-func (w *world) shared(t *testing.T) []string {
+func (w *testCluster) shared(t *testing.T) []string {
 	t.Helper()
 	owners := map[string]map[string]bool{}
 	seen := 0
@@ -79,7 +79,7 @@ func identityIn(spec map[string]any) []string {
 }
 
 func TestAVMRestoredThreeTimesBesideItsOriginalIsFourMachines(t *testing.T) {
-	w := living(t)
+	w := kubevirtCluster(t)
 	w.create(t, "home", "known.yaml")
 	if err := w.WriteText(t.Context(), "home", "known-root", userData); err != nil {
 		t.Fatal(err)
@@ -131,7 +131,7 @@ func TestAVMRestoredThreeTimesBesideItsOriginalIsFourMachines(t *testing.T) {
 }
 
 func TestAVMRestoredAfterItsOriginalIsGoneIsTheSameMachine(t *testing.T) {
-	w := living(t)
+	w := kubevirtCluster(t)
 	w.create(t, "home", "known.yaml")
 	original := w.domainOf(t, "home")
 	report := w.backup(t, "--include-namespaces", "home")
@@ -154,7 +154,7 @@ func TestAVMRestoredAfterItsOriginalIsGoneIsTheSameMachine(t *testing.T) {
 
 // TestAPoolAndAReplicaSetBesideTheirOriginalsMakeOtherMachines restores them twice: beside the originals, and when those are gone.
 func TestAPoolAndAReplicaSetBesideTheirOriginalsMakeOtherMachines(t *testing.T) {
-	w := living(t)
+	w := kubevirtCluster(t)
 	w.create(t, "ranch", "ranch.yaml")
 	originals := w.identities(t, "ranch")
 	report := w.backup(t, "--include-namespaces", "ranch")

@@ -21,7 +21,7 @@ func TestAVMKeepsItsInstancetype(t *testing.T) {
 
 func TestAVMKeepsItsClusterInstancetype(t *testing.T) {
 	// A backup of a namespace does not have the types.
-	w := living(t)
+	w := kubevirtCluster(t)
 	t.Cleanup(func() { w.removeTypes(t, "tower", "cluster-instancetype.yaml") })
 	w.changeTypes(t, "tower", "cluster-instancetype.yaml")
 }

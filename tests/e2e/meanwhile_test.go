@@ -16,7 +16,7 @@ import (
 
 // TestTheVerdictSeesWhatHappensMeanwhile has VMs that change while Velero waits for the first snapshot, that of another VM.
 func TestTheVerdictSeesWhatHappensMeanwhile(t *testing.T) {
-	w := living(t)
+	w := kubevirtCluster(t)
 	const namespace = "meanwhile"
 	vm := func(name string) *troubleVM { return &troubleVM{namespace: namespace, name: name, disks: 1} }
 	first, halted, unpaused, pictured := vm("a-first"), vm("halted"), vm("unpaused"), vm("pictured")
@@ -49,7 +49,7 @@ func TestTheVerdictSeesWhatHappensMeanwhile(t *testing.T) {
 
 // TestTheVerdictAdmitsWhatWasNotSeen kills the plugin while guests are frozen.
 func TestTheVerdictAdmitsWhatWasNotSeen(t *testing.T) {
-	w := living(t)
+	w := kubevirtCluster(t)
 	one := &troubleVM{namespace: "unwatched", name: "forgotten", disks: 2}
 	w.troubleMake(t, one, strict(one))
 	w.troubleRuns(t, one)
@@ -64,7 +64,7 @@ func TestTheVerdictAdmitsWhatWasNotSeen(t *testing.T) {
 
 // backupMeanwhile backs up the namespace of a VM, and lets something happen while its guest is frozen and its first snapshot is
 // not taken.
-func (w *world) backupMeanwhile(t *testing.T, first *troubleVM, meanwhile func()) *story.BackupReport {
+func (w *testCluster) backupMeanwhile(t *testing.T, first *troubleVM, meanwhile func()) *story.BackupReport {
 	t.Helper()
 	w.failSnapshots(t, "not yet")
 	t.Cleanup(func() { w.failSnapshots(t, "") })
@@ -95,7 +95,7 @@ func (w *world) backupMeanwhile(t *testing.T, first *troubleVM, meanwhile func()
 }
 
 // picture lets KubeVirt begin a snapshot of a VM.
-func (w *world) picture(t *testing.T, vm *troubleVM) {
+func (w *testCluster) picture(t *testing.T, vm *troubleVM) {
 	t.Helper()
 	w.troubleLoad(t, fmt.Sprintf(`
 apiVersion: snapshot.kubevirt.io/v1beta1
@@ -112,7 +112,7 @@ spec: {source: {apiGroup: kubevirt.io, kind: VirtualMachine, name: %[2]s}}
 	})
 }
 
-func (w *world) noneIsFrozen(t *testing.T, namespace string) {
+func (w *testCluster) noneIsFrozen(t *testing.T, namespace string) {
 	t.Helper()
 	for name := range w.find(t, vmAPI, "VirtualMachineInstance", namespace) {
 		if w.Guest.IsFrozen(namespace, name) {
@@ -122,7 +122,7 @@ func (w *world) noneIsFrozen(t *testing.T, namespace string) {
 }
 
 // killPlugin kills the plugin's process in the middle of a backup.
-func (w *world) killPlugin(t *testing.T) {
+func (w *testCluster) killPlugin(t *testing.T) {
 	t.Helper()
 	if killed, err := w.KillPlugin(filepath.Base(binary)); err != nil || killed == 0 {
 		t.Errorf("%d plugins were killed: %v", killed, err)

@@ -21,7 +21,7 @@ import (
 // TestAVMMovesToOtherStorageAndWithoutItsImages restores a VM where its storage class has another name, and where one of the
 // DataSources that its disks were made from is missing.
 func TestAVMMovesToOtherStorageAndWithoutItsImages(t *testing.T) {
-	w := living(t)
+	w := kubevirtCluster(t)
 	w.makeForTest(t, storageClass("atelier-old"))
 	w.create(t, "gallery", "gallery.yaml")
 	w.create(t, "atelier", "easel.yaml")

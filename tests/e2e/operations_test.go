@@ -123,7 +123,7 @@ var leftOutOfTheWorkshop = []string{
 }
 
 func TestOperationsAreNotCarriedOutAgain(t *testing.T) {
-	w := living(t)
+	w := kubevirtCluster(t)
 	w.create(t, "workshop", "workshop.yaml")
 	for _, operation := range operations {
 		w.carryOut(t, operation.yaml, operation.done)
@@ -190,7 +190,7 @@ func things(everything map[string]string) []string {
 }
 
 // carryOut gives an order and waits until it is done.
-func (w *world) carryOut(t *testing.T, order string, done func(*unstructured.Unstructured) bool) {
+func (w *testCluster) carryOut(t *testing.T, order string, done func(*unstructured.Unstructured) bool) {
 	t.Helper()
 	obj := &unstructured.Unstructured{}
 	if err := yaml.Unmarshal([]byte(order), &obj.Object); err != nil {
@@ -209,7 +209,7 @@ func (w *world) carryOut(t *testing.T, order string, done func(*unstructured.Uns
 }
 
 // everything returns UID and spec of all that operations are, work on and make.
-func (w *world) everything(t *testing.T, namespace string) map[string]string {
+func (w *testCluster) everything(t *testing.T, namespace string) map[string]string {
 	t.Helper()
 	kinds := []string{"v1 Pod", "v1 PersistentVolumeClaim", "v1 Service", "apps/v1 ControllerRevision", "batch/v1 Job",
 		"policy/v1 PodDisruptionBudget", "snapshot.storage.k8s.io/v1 VolumeSnapshot", "cdi.kubevirt.io/v1beta1 DataVolume",

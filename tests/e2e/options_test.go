@@ -14,7 +14,7 @@ import (
 )
 
 func TestARestoreThatUpdatesLeavesARunningVMAlone(t *testing.T) {
-	w := living(t)
+	w := kubevirtCluster(t)
 	w.create(t, "home", "known.yaml")
 	report := w.backup(t, "--include-namespaces", "home")
 	w.update(t, "home", "known", func(spec map[string]any) {
@@ -49,7 +49,7 @@ func TestARestoreThatUpdatesLeavesARunningVMAlone(t *testing.T) {
 }
 
 func TestAVMIsRestoredWithTheRunStrategyAskedFor(t *testing.T) {
-	w := living(t)
+	w := kubevirtCluster(t)
 	w.create(t, "home", "known.yaml")
 	report := w.backup(t, "--include-namespaces", "home")
 	w.loseMachines(t, "home")
@@ -71,7 +71,7 @@ func TestAVMIsRestoredWithTheRunStrategyAskedFor(t *testing.T) {
 
 // The scenarios have the UUID of a VM called web that says none. KubeVirt's controller must derive the same.
 func TestKubeVirtDerivesTheUUIDThatTheScenariosHave(t *testing.T) {
-	w := living(t)
+	w := kubevirtCluster(t)
 	w.troubleMake(t, &troubleVM{namespace: "derived", name: "web", disks: 1})
 	w.settle(t, "derived")
 	w.update(t, "derived", "web", func(spec map[string]any) {

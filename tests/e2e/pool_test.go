@@ -8,7 +8,7 @@ import (
 )
 
 func TestAPoolMakesItsVMsAnewOnTheirDisks(t *testing.T) {
-	w := living(t)
+	w := kubevirtCluster(t)
 	w.create(t, "harbour", "pool.yaml")
 	w.backUpLoseRestore(t, "harbour", "--include-namespaces", "harbour")
 	for name, vm := range w.find(t, vmAPI, "VirtualMachine", "harbour") {
@@ -24,13 +24,13 @@ func TestAPoolMakesItsVMsAnewOnTheirDisks(t *testing.T) {
 }
 
 func TestAPoolIsRestoredByItsLabel(t *testing.T) {
-	w := living(t)
+	w := kubevirtCluster(t)
 	w.create(t, "harbour", "pool.yaml")
 	w.backUpLoseChangeRestore(t, "harbour", func() []string { return []string{"--selector", "app=harbourmaster"} }, "--include-namespaces", "harbour")
 }
 
 func TestTheVMsOfAPoolAreRestoredWithoutIt(t *testing.T) {
-	w := living(t)
+	w := kubevirtCluster(t)
 	w.create(t, "harbour", "pool.yaml")
 	for claim := range w.find(t, "v1", "PersistentVolumeClaim", "harbour") {
 		if err := w.WriteText(t.Context(), "harbour", claim, "written to "+claim); err != nil {

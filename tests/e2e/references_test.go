@@ -29,7 +29,7 @@ var notNeeded = []string{
 }
 
 func TestEveryReferenceComesBack(t *testing.T) {
-	w := stored(t)
+	w := plainCluster(t)
 	objects := w.loadEverything(t)
 	report := w.backup(t, "--selector", "app=all")
 	w.theThreeGraphsAgree(t, report.Name)
@@ -53,7 +53,7 @@ func TestEveryReferenceComesBack(t *testing.T) {
 	}
 }
 
-func (w *world) loadEverything(t *testing.T) []*unstructured.Unstructured {
+func (w *testCluster) loadEverything(t *testing.T) []*unstructured.Unstructured {
 	objects, err := scenarios.Objects("../scenarios/a-vm-with-every-reference")
 	if err != nil {
 		t.Fatal(err)
@@ -69,7 +69,7 @@ func (w *world) loadEverything(t *testing.T) []*unstructured.Unstructured {
 }
 
 // removeClusterScoped empties the cluster of what the namespace did not take along.
-func (w *world) removeClusterScoped(t *testing.T, objects []*unstructured.Unstructured) {
+func (w *testCluster) removeClusterScoped(t *testing.T, objects []*unstructured.Unstructured) {
 	for _, obj := range objects {
 		if obj.GetNamespace() == everything || obj.GetKind() == "Namespace" {
 			continue
@@ -82,7 +82,7 @@ func (w *world) removeClusterScoped(t *testing.T, objects []*unstructured.Unstru
 
 // theThreeGraphsAgree compares what the graph command finds in the cluster, in YAML that kubectl would print, and in the
 // backup file.
-func (w *world) theThreeGraphsAgree(t *testing.T, backup string) {
+func (w *testCluster) theThreeGraphsAgree(t *testing.T, backup string) {
 	t.Helper()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "backup.tar.gz")
@@ -110,7 +110,7 @@ func (w *world) theThreeGraphsAgree(t *testing.T, backup string) {
 }
 
 // graphOf runs the graph command of the built binary and returns the objects it found, sorted.
-func (w *world) graphOf(t *testing.T, from ...string) []string {
+func (w *testCluster) graphOf(t *testing.T, from ...string) []string {
 	t.Helper()
 	var stderr bytes.Buffer
 	cmd := exec.CommandContext(t.Context(), binary, append([]string{"graph", "vm", everything + "/all", "-o", "json"}, from...)...)
@@ -132,7 +132,7 @@ func (w *world) graphOf(t *testing.T, from ...string) []string {
 }
 
 // dumpEverything reads the objects of the scenario back from the cluster.
-func (w *world) dumpEverything(t *testing.T) []byte {
+func (w *testCluster) dumpEverything(t *testing.T) []byte {
 	objects, err := scenarios.Objects("../scenarios/a-vm-with-every-reference")
 	if err != nil {
 		t.Fatal(err)

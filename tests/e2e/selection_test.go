@@ -23,7 +23,7 @@ spec: {accessModes: [ReadWriteMany], resources: {requests: {storage: 8Mi}}}
 // TestHoweverAVMIsSelectedItsGuestIsFrozenOnce backs up two VMs that share a disk, one that shares nothing, and a pool, selected in
 // every way that Velero has.
 func TestHoweverAVMIsSelectedItsGuestIsFrozenOnce(t *testing.T) {
-	w := living(t)
+	w := kubevirtCluster(t)
 	const namespace = "picking"
 	left := &troubleVM{namespace: namespace, name: "left", disks: 1, more: "common"}
 	right := &troubleVM{namespace: namespace, name: "right", disks: 1, more: "common"}
@@ -78,7 +78,7 @@ func TestHoweverAVMIsSelectedItsGuestIsFrozenOnce(t *testing.T) {
 
 // checkWindows checks which guests of a namespace were frozen at the same time: VMs that share a disk, or that their pool brought,
 // and no others.
-func (w *world) checkWindows(t *testing.T, namespace string, before int, chosen []string) {
+func (w *testCluster) checkWindows(t *testing.T, namespace string, before int, chosen []string) {
 	t.Helper()
 	frozen, together, all := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	for _, event := range w.Guest.Events()[before:] {
@@ -118,7 +118,7 @@ func (w *world) checkWindows(t *testing.T, namespace string, before int, chosen 
 }
 
 // velero runs a velero command, also when the test is over.
-func (w *world) velero(t *testing.T, args ...string) {
+func (w *testCluster) velero(t *testing.T, args ...string) {
 	t.Helper()
 	if _, err := w.Velero(context.WithoutCancel(t.Context()), args...); err != nil {
 		t.Errorf("velero %s: %v", strings.Join(args, " "), err)

@@ -16,10 +16,10 @@ import (
 // TestAGuestThawsByItselfWhenVeleroIsKilled kills Velero's server, and the plugin with it, while a guest is frozen. Nobody runs the
 // hook that thaws then, but virt-freezer has told the guest when to thaw by itself: after 5 min, here sooner.
 func TestAGuestThawsByItselfWhenVeleroIsKilled(t *testing.T) {
-	w := living(t)
-	vm := busy("abandoned")
+	w := kubevirtCluster(t)
+	vm := writing("abandoned")
 	vm.marks = `kubevirt.io/skip-backup-hooks: "true"` // the backup has its own
-	w.troubleBusy(t, vm)
+	w.troubleWriting(t, vm)
 	w.troubleUnhooked(t, vm)
 	w.failSnapshots(t, "not yet")
 	t.Cleanup(func() { w.failSnapshots(t, "") })
@@ -70,5 +70,5 @@ func TestAGuestThawsByItselfWhenVeleroIsKilled(t *testing.T) {
 	})
 	report := w.again(t, "--include-namespaces", vm.namespace)
 	wentWell(t, report.Report)
-	w.checkVerdicts(t, report, map[string]verdict{"busy": {"filesystem", "", "info"}})
+	w.checkVerdicts(t, report, map[string]verdict{"writing": {"filesystem", "", "info"}})
 }

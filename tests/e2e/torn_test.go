@@ -16,13 +16,13 @@ import (
 // hold, and what the guests find in the end, is compared with what the backup says of them. One guest has no hooks: its snapshots
 // show that the story can fail. BACKUPS=20 makes as many of each kind.
 func TestAFilesystemConsistentBackupIsNeverTorn(t *testing.T) {
-	w := living(t)
-	vm, hasty, other := busy("office"), busy("office"), healthy("office")
-	hasty.name, hasty.marks = "hasty", `kubevirt.io/skip-backup-hooks: "true"`
+	w := kubevirtCluster(t)
+	vm, unhooked, other := writing("office"), writing("office"), healthy("office")
+	unhooked.name, unhooked.marks = "unhooked", `kubevirt.io/skip-backup-hooks: "true"`
 	w.troubleRun(t, other)
-	w.troubleBusy(t, vm)
-	w.troubleBusy(t, hasty)
-	w.troubleUnhooked(t, hasty)
+	w.troubleWriting(t, vm)
+	w.troubleWriting(t, unhooked)
+	w.troubleUnhooked(t, unhooked)
 	runs, err := story.Backups(usually)
 	if err != nil {
 		t.Fatal(err)
@@ -35,12 +35,12 @@ func TestAFilesystemConsistentBackupIsNeverTorn(t *testing.T) {
 		wentWell(t, report.Report)
 		troubleHooks(t, report, 4, 0)
 		w.checkVerdicts(t, report, map[string]verdict{
-			"busy": {"filesystem", "", "info"}, "healthy": {"filesystem", "", "info"}, "hasty": {"crash", "HooksDisabled", "warning"},
+			"writing": {"filesystem", "", "info"}, "healthy": {"filesystem", "", "info"}, "unhooked": {"crash", "HooksDisabled", "warning"},
 		})
 		if numbers := w.lastRecords(t, report, vm); differs(numbers) {
 			t.Errorf("the disks end with records %v", numbers)
 		}
-		if differs(w.lastRecords(t, report, hasty)) {
+		if differs(w.lastRecords(t, report, unhooked)) {
 			found++
 			older = report
 		}
@@ -53,27 +53,27 @@ func TestAFilesystemConsistentBackupIsNeverTorn(t *testing.T) {
 		t.Error("the disks were copied at different moments")
 	}
 	w.troubleOver(t, other)
-	w.troubleRuns(t, hasty)
-	if !torn(w.troubleRecords(t, hasty)) {
+	w.troubleRuns(t, unhooked)
+	if !torn(w.troubleRecords(t, unhooked)) {
 		t.Error("the disks of the guest without hooks are of one moment, unlike their snapshots")
 	}
 }
 
 // TestAFilesystemConsistentBackupByLabelIsNeverTorn does the same with a guest that is selected by its label.
 func TestAFilesystemConsistentBackupByLabelIsNeverTorn(t *testing.T) {
-	w := living(t)
-	vm := busy("bureau")
-	w.troubleBusy(t, vm)
+	w := kubevirtCluster(t)
+	vm := writing("bureau")
+	w.troubleWriting(t, vm)
 	runs, err := story.Backups(usually)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var report *story.BackupReport
 	for range runs {
-		report = w.again(t, "--selector", "app=busy")
+		report = w.again(t, "--selector", "app=writing")
 		wentWell(t, report.Report)
 		troubleHooks(t, report, 2, 0)
-		w.checkVerdicts(t, report, map[string]verdict{"busy": {"filesystem", "", "info"}})
+		w.checkVerdicts(t, report, map[string]verdict{"writing": {"filesystem", "", "info"}})
 		if numbers := w.lastRecords(t, report, vm); differs(numbers) {
 			t.Errorf("the disks end with records %v", numbers)
 		}
@@ -87,7 +87,7 @@ func TestAFilesystemConsistentBackupByLabelIsNeverTorn(t *testing.T) {
 const usually = 3
 
 // again makes a backup with a name of its own.
-func (w *world) again(t *testing.T, args ...string) *story.BackupReport {
+func (w *testCluster) again(t *testing.T, args ...string) *story.BackupReport {
 	t.Helper()
 	report, err := w.Backup(t.Context(), fmt.Sprintf("again-%d", time.Now().UnixNano()), args...)
 	if err != nil {
@@ -97,7 +97,7 @@ func (w *world) again(t *testing.T, args ...string) *story.BackupReport {
 }
 
 // lastRecords returns the number of the last record in the snapshot of each disk of a VM in a backup.
-func (w *world) lastRecords(t *testing.T, report *story.BackupReport, vm *troubleVM) []int64 {
+func (w *testCluster) lastRecords(t *testing.T, report *story.BackupReport, vm *troubleVM) []int64 {
 	t.Helper()
 	handles, err := report.SnapshotHandles()
 	if err != nil {

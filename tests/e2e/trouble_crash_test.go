@@ -13,7 +13,7 @@ import (
 )
 
 func TestTroubleACrashLoopingVMComesBack(t *testing.T) {
-	w := living(t)
+	w := kubevirtCluster(t)
 	crashing := &troubleVM{namespace: "crashing", name: "crashing", disks: 1, annotations: cluster.CrashAnnotation + `: "true"`}
 	other := healthy("crashing")
 	w.troubleRun(t, other)
@@ -36,7 +36,7 @@ func TestTroubleACrashLoopingVMComesBack(t *testing.T) {
 }
 
 // crashed waits until so many starts of a VM in a row have failed.
-func (w *world) crashed(t *testing.T, vm *troubleVM, times int64) {
+func (w *testCluster) crashed(t *testing.T, vm *troubleVM, times int64) {
 	t.Helper()
 	w.await(t, 2*time.Minute, func() string {
 		live := w.find(t, vmAPI, "VirtualMachine", vm.namespace)[vm.name]

@@ -34,7 +34,7 @@ func TestTroubleTwoNamespacesChangePlaces(t *testing.T) {
 }
 
 func TestTroubleARestoreOverARunningVMChangesNothing(t *testing.T) {
-	w := living(t)
+	w := kubevirtCluster(t)
 	vm, other := &troubleVM{namespace: "original", name: "running", disks: 2}, healthy("original")
 	w.troubleRun(t, vm, other)
 	report := w.backup(t, "--include-namespaces", "original")
@@ -68,7 +68,7 @@ func TestTroubleARestoreOverARunningVMChangesNothing(t *testing.T) {
 }
 
 // troubleSpecs returns identity and spec of all that makes up the VMs of a namespace.
-func (w *world) troubleSpecs(t *testing.T, namespace string) map[string]string {
+func (w *testCluster) troubleSpecs(t *testing.T, namespace string) map[string]string {
 	t.Helper()
 	specs := map[string]string{}
 	for _, kind := range []string{
@@ -85,7 +85,7 @@ func (w *world) troubleSpecs(t *testing.T, namespace string) map[string]string {
 }
 
 func TestTroubleAScheduleKeepsItsBackupsForAWhile(t *testing.T) {
-	w := living(t)
+	w := kubevirtCluster(t)
 	vm, other := &troubleVM{namespace: "routine", name: "daily", disks: 1}, healthy("routine")
 	w.troubleRun(t, vm, other)
 	if _, err := w.Velero(t.Context(), "schedule", "create", "routine", "--schedule", "0 0 1 1 *", "--ttl", "1h", "--include-namespaces", "routine"); err != nil {

@@ -25,18 +25,18 @@ func TestTroubleAPausedVMComesBack(t *testing.T) {
 }
 
 func TestTroubleAMigratingVMComesBack(t *testing.T) {
-	w := living(t)
-	nomad, other := &troubleVM{
-		namespace: "migrating", name: "nomad", disks: 1, annotations: cluster.MigrationAnnotation + ": hold",
+	w := kubevirtCluster(t)
+	migrating, other := &troubleVM{
+		namespace: "migrating", name: "migrating", disks: 1, annotations: cluster.MigrationAnnotation + ": hold",
 		storage: "source: {blank: {}}, storage: {accessModes: [ReadWriteMany], resources: {requests: {storage: 8Mi}}}",
 	}, healthy("migrating")
-	w.troubleRun(t, nomad, other)
-	w.troubleMigrate(t, nomad)
+	w.troubleRun(t, migrating, other)
+	w.troubleMigrate(t, migrating)
 	// KubeVirt does not freeze a guest that migrates: its disks are copied as they are.
 	report := w.troubleBackup(t, hookFailed, "--include-namespaces", "migrating")
 	troubleHooks(t, report, 6, 1)
 	w.disaster(t, "migrating")
 	// The migration is left out: KubeVirt would refuse it, the VM does not run yet.
 	w.restore(t, report.Name, "--include-namespaces", "migrating")
-	w.troubleOver(t, nomad, other)
+	w.troubleOver(t, migrating, other)
 }

@@ -27,7 +27,7 @@ func TestTroubleAVMWithoutItsDiskComesBackAsItWas(t *testing.T) {
 }
 
 func TestTroubleAVMThatDoesNotBootComesBack(t *testing.T) {
-	w := living(t)
+	w := kubevirtCluster(t)
 	stuck := &troubleVM{namespace: "booting", name: "stuck", disks: 1, annotations: cluster.HoldAnnotation + `: "true"`}
 	other := healthy("booting")
 	w.troubleRun(t, other)
@@ -43,7 +43,7 @@ func TestTroubleAVMThatDoesNotBootComesBack(t *testing.T) {
 
 func TestTroubleAnUnfinishedImportBeginsAnew(t *testing.T) {
 	const url = "http://images.test/late.img"
-	w := living(t)
+	w := kubevirtCluster(t)
 	early := &troubleVM{
 		namespace: "importing", name: "early", disks: 1,
 		storage: "source: {http: {url: " + url + "}}, storage: {resources: {requests: {storage: 8Mi}}}",
@@ -69,7 +69,7 @@ func TestTroubleAnUnfinishedImportBeginsAnew(t *testing.T) {
 }
 
 func TestTroubleACloneOutlivesItsSource(t *testing.T) {
-	w := living(t)
+	w := kubevirtCluster(t)
 	w.writeToDisk(t, "library")
 	w.troubleLoad(t, `
 apiVersion: rbac.authorization.k8s.io/v1
@@ -98,7 +98,7 @@ subjects: [{kind: ServiceAccount, namespace: reading, name: default}]
 }
 
 func TestTroubleADiskMadeForItsFirstConsumerComesBack(t *testing.T) {
-	w := living(t)
+	w := kubevirtCluster(t)
 	late := &troubleVM{
 		namespace: "demanding", name: "late", disks: 2,
 		storage: "source: {blank: {}}, storage: {storageClassName: " + cluster.StorageClassOnDemand + ", resources: {requests: {storage: 8Mi}}}",

@@ -13,13 +13,13 @@ import (
 	"velero-plugin-for-kubevirt/tests/story"
 )
 
-// busy returns a VM whose guest writes to two disks in turn, all the time.
-func busy(namespace string) *troubleVM {
-	return &troubleVM{namespace: namespace, name: "busy", disks: 2, annotations: cluster.WritesAnnotation + ": 2ms"}
+// writing returns a VM whose guest writes to two disks in turn, all the time.
+func writing(namespace string) *troubleVM {
+	return &troubleVM{namespace: namespace, name: "writing", disks: 2, annotations: cluster.WritesAnnotation + ": 2ms"}
 }
 
 // troubleRecords waits until the guest writes, more than it had, and returns what each disk holds.
-func (w *world) troubleRecords(t *testing.T, vm *troubleVM) [][]int64 {
+func (w *testCluster) troubleRecords(t *testing.T, vm *troubleVM) [][]int64 {
 	t.Helper()
 	records := make([][]int64, vm.disks)
 	for n := range vm.disks {
@@ -55,8 +55,8 @@ func torn(records [][]int64) bool {
 	return false
 }
 
-// troubleCut backs up a busy VM, loses and restores it, and says whether its disks were copied at different moments.
-func (w *world) troubleCut(t *testing.T, vm *troubleVM, backup *story.BackupReport) bool {
+// troubleCut backs up a VM that writes, loses and restores it, and says whether its disks were copied at different moments.
+func (w *testCluster) troubleCut(t *testing.T, vm *troubleVM, backup *story.BackupReport) bool {
 	t.Helper()
 	w.disaster(t, vm.namespace)
 	restored, err := w.Restore(t.Context(), backup.Name, backup.Name, "--include-namespaces", vm.namespace)
@@ -70,8 +70,8 @@ func (w *world) troubleCut(t *testing.T, vm *troubleVM, backup *story.BackupRepo
 	return torn(w.troubleRecords(t, vm))
 }
 
-// troubleBusy makes a VM and waits until its guest writes.
-func (w *world) troubleBusy(t *testing.T, vm *troubleVM) {
+// troubleWriting makes a VM and waits until its guest writes.
+func (w *testCluster) troubleWriting(t *testing.T, vm *troubleVM) {
 	t.Helper()
 	w.troubleMake(t, vm)
 	vm.uid = w.troubleRuns(t, vm)
@@ -81,7 +81,7 @@ func (w *world) troubleBusy(t *testing.T, vm *troubleVM) {
 }
 
 // troubleUnhooked waits until KubeVirt took the hooks, with which each pod is born, from a VM's pod.
-func (w *world) troubleUnhooked(t *testing.T, vm *troubleVM) {
+func (w *testCluster) troubleUnhooked(t *testing.T, vm *troubleVM) {
 	t.Helper()
 	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, 20*time.Second, true, func(context.Context) (bool, error) {
 		return w.launcher(t, vm).GetAnnotations()["pre.hook.backup.velero.io/command"] == "", nil

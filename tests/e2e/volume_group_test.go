@@ -19,18 +19,18 @@ import (
 // TestTheDisksOfAVMAreOneVolumeGroup has all disks of a VM labelled as a volume group, by their templates: CDI gives the labels
 // to the claims, and Velero snapshots those with one call.
 func TestTheDisksOfAVMAreOneVolumeGroup(t *testing.T) {
-	w := living(t)
-	vm := busy("grouped")
-	vm.diskLabels = "velero.io/volume-group: busy, example.com/machine: busy"
-	w.troubleBusy(t, vm)
+	w := kubevirtCluster(t)
+	vm := writing("grouped")
+	vm.diskLabels = "velero.io/volume-group: writing, example.com/machine: writing"
+	w.troubleWriting(t, vm)
 	t.Run("WithAKeyOfTheBackup", func(t *testing.T) {
 		report := w.backupGrouped(t, "example.com/machine", vm.namespace)
-		w.checkVerdicts(t, report, map[string]verdict{"busy": {"filesystem", "", "info"}})
+		w.checkVerdicts(t, report, map[string]verdict{"writing": {"filesystem", "", "info"}})
 		oneGroup(t, report)
 	})
 	t.Run("WithTheDefaultKey", func(t *testing.T) {
 		report := w.backup(t, "--include-namespaces", vm.namespace)
-		w.checkVerdicts(t, report, map[string]verdict{"busy": {"filesystem", "", "info"}})
+		w.checkVerdicts(t, report, map[string]verdict{"writing": {"filesystem", "", "info"}})
 		oneGroup(t, report)
 		if numbers := w.lastRecords(t, report, vm); differs(numbers) {
 			t.Errorf("the disks end with records %v", numbers)
@@ -42,7 +42,7 @@ func TestTheDisksOfAVMAreOneVolumeGroup(t *testing.T) {
 }
 
 // backupGrouped makes a backup that groups the claims of a namespace by a label. The velero command has no flag for it.
-func (w *world) backupGrouped(t *testing.T, key, namespace string) *story.BackupReport {
+func (w *testCluster) backupGrouped(t *testing.T, key, namespace string) *story.BackupReport {
 	t.Helper()
 	w.begin(t, velerov1.BackupSpec{IncludedNamespaces: []string{namespace}, VolumeGroupSnapshotLabelKey: key})
 	w.awaitBackup(t, velerov1.BackupPhaseCompleted)
@@ -55,7 +55,7 @@ func (w *world) backupGrouped(t *testing.T, key, namespace string) *story.Backup
 }
 
 // begin begins a backup that the velero command cannot ask for.
-func (w *world) begin(t *testing.T, spec velerov1.BackupSpec) {
+func (w *testCluster) begin(t *testing.T, spec velerov1.BackupSpec) {
 	t.Helper()
 	spec.StorageLocation = "default"
 	backup := &velerov1.Backup{ObjectMeta: metav1.ObjectMeta{Namespace: cluster.VeleroNamespace, Name: name(t)}, Spec: spec}
@@ -65,7 +65,7 @@ func (w *world) begin(t *testing.T, spec velerov1.BackupSpec) {
 }
 
 // awaitBackup waits until the test's backup is in a phase.
-func (w *world) awaitBackup(t *testing.T, phase velerov1.BackupPhase) {
+func (w *testCluster) awaitBackup(t *testing.T, phase velerov1.BackupPhase) {
 	t.Helper()
 	w.await(t, 2*time.Minute, func() string {
 		backup := &velerov1.Backup{}

@@ -19,7 +19,7 @@ import (
 )
 
 // Subresource asks virt-api to do something with a running VM, such as pause or freeze.
-func (w *World) Subresource(ctx context.Context, vm VM, verb string) error {
+func (w *NodeCluster) Subresource(ctx context.Context, vm VM, verb string) error {
 	path := fmt.Sprintf("/apis/subresources.kubevirt.io/v1/namespaces/%s/virtualmachineinstances/%s/%s", vm.Namespace, vm.Name, verb)
 	body := map[string]any{}
 	if verb == "freeze" {
@@ -36,7 +36,7 @@ func (w *World) Subresource(ctx context.Context, vm VM, verb string) error {
 }
 
 // InGuest runs a line of shell in the guest, through its agent, and does not wait for its end.
-func (w *World) InGuest(ctx context.Context, vm VM, line string) error {
+func (w *NodeCluster) InGuest(ctx context.Context, vm VM, line string) error {
 	// Its own session: what is started must outlive the agent, which may be what the line ends.
 	request, err := json.Marshal(map[string]any{"execute": "guest-exec", "arguments": map[string]any{
 		"path": "/usr/bin/setsid", "arg": []string{"--fork", "/bin/sh", "-c", "exec >/dev/null 2>&1 </dev/null; sleep 1; " + line},
@@ -50,20 +50,20 @@ func (w *World) InGuest(ctx context.Context, vm VM, line string) error {
 }
 
 // Thaw thaws a guest behind everybody's back.
-func (w *World) Thaw(ctx context.Context, vm VM) error {
+func (w *NodeCluster) Thaw(ctx context.Context, vm VM) error {
 	_, err := w.askAgent(ctx, vm, `{"execute":"guest-fsfreeze-thaw"}`)
 	return err
 }
 
 // askAgent sends a request to a guest agent, as a person could in the launcher, and returns the answer.
-func (w *World) askAgent(ctx context.Context, vm VM, request string) (string, error) {
+func (w *NodeCluster) askAgent(ctx context.Context, vm VM, request string) (string, error) {
 	return w.inLauncher(ctx, vm, []string{
 		"virsh", "--quiet", "--connect", "qemu+unix:///session?socket=/var/run/libvirt/virtqemud-sock",
 		"qemu-agent-command", vm.Namespace + "_" + vm.Name, request, "--timeout", "10",
 	}, "")
 }
 
-func (w *World) inLauncher(ctx context.Context, vm VM, command []string, line string) (string, error) {
+func (w *NodeCluster) inLauncher(ctx context.Context, vm VM, command []string, line string) (string, error) {
 	live, err := plugin.NewLive(w.Cluster.RESTConfig)
 	if err != nil {
 		return "", err
@@ -76,7 +76,7 @@ func (w *World) inLauncher(ctx context.Context, vm VM, command []string, line st
 }
 
 // IsFrozen asks a guest whether it is frozen.
-func (w *World) IsFrozen(ctx context.Context, vm VM) (bool, error) {
+func (w *NodeCluster) IsFrozen(ctx context.Context, vm VM) (bool, error) {
 	command, line := consistency.AskGuest(vm.Namespace, vm.Name)
 	answer, err := w.inLauncher(ctx, vm, command, line)
 	if err != nil {
@@ -86,7 +86,7 @@ func (w *World) IsFrozen(ctx context.Context, vm VM) (bool, error) {
 }
 
 // AwaitFrozen waits until a guest is frozen, or thawed.
-func (w *World) AwaitFrozen(ctx context.Context, vm VM, frozen bool, limit time.Duration) error {
+func (w *NodeCluster) AwaitFrozen(ctx context.Context, vm VM, frozen bool, limit time.Duration) error {
 	return await(ctx, limit, fmt.Sprintf("frozen to be %t of the guest %s/%s", frozen, vm.Namespace, vm.Name), func() (bool, error) {
 		is, err := w.IsFrozen(ctx, vm)
 		return is == frozen, err
@@ -95,7 +95,7 @@ func (w *World) AwaitFrozen(ctx context.Context, vm VM, frozen bool, limit time.
 
 // withoutHooks takes from the launcher pod the hooks by which Velero freezes and thaws its guest, or gives them back. KubeVirt does that
 // to a running VM.
-func (w *World) withoutHooks(ctx context.Context, vm VM, skip bool) error {
+func (w *NodeCluster) withoutHooks(ctx context.Context, vm VM, skip bool) error {
 	value := "null"
 	if skip {
 		value = `"true"`
@@ -111,7 +111,7 @@ func (w *World) withoutHooks(ctx context.Context, vm VM, skip bool) error {
 }
 
 // Stop stops a VM and waits until it is.
-func (w *World) Stop(ctx context.Context, vm VM, limit time.Duration) error {
+func (w *NodeCluster) Stop(ctx context.Context, vm VM, limit time.Duration) error {
 	machine := vm.object("VirtualMachine")
 	if err := w.Patch(ctx, machine, client.RawPatch(types.MergePatchType, []byte(`{"spec": {"runStrategy": "Halted"}}`))); err != nil {
 		return err

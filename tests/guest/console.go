@@ -24,7 +24,7 @@ type Line struct {
 var guestLine = regexp.MustCompile(`guest (\d+): (.*)`)
 
 // Console returns what the guest's program said since it booted.
-func (w *World) Console(ctx context.Context, vm VM) ([]Line, error) {
+func (w *NodeCluster) Console(ctx context.Context, vm VM) ([]Line, error) {
 	pod, err := w.launcher(ctx, vm)
 	if err != nil {
 		return nil, err
@@ -109,7 +109,7 @@ func pause(lines []Line, counts func(number int) bool) time.Duration {
 }
 
 // AwaitWrites waits until the guest has written some numbers from now on.
-func (w *World) AwaitWrites(ctx context.Context, vm VM, count int, limit time.Duration) error {
+func (w *NodeCluster) AwaitWrites(ctx context.Context, vm VM, count int, limit time.Duration) error {
 	begin := -1
 	return await(ctx, limit, fmt.Sprintf("the guest %s/%s to write", vm.Namespace, vm.Name), func() (bool, error) {
 		lines, err := w.Console(ctx, vm)

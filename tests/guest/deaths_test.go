@@ -30,23 +30,23 @@ func TestVeleroDiesInTheWindow(t *testing.T) {
 	vm := VM{"veleroless", "patient"} // no other story selects its label
 	boots(t, vm)
 	beginFrozen(t, vm)
-	if err := world.Cluster.KillVelero(t.Context()); err != nil {
+	if err := site.Cluster.KillVelero(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if still, err := world.IsFrozen(t.Context(), vm); err != nil || !still {
+	if still, err := site.IsFrozen(t.Context(), vm); err != nil || !still {
 		t.Errorf("the guest thawed with Velero's end: %v", err)
 	}
-	if err := world.Cluster.FailCSI(cluster.CSIFaults{}); err != nil {
+	if err := site.Cluster.FailCSI(cluster.CSIFaults{}); err != nil {
 		t.Fatal(err)
 	}
 	t.Parallel() // the other stories are told in the meantime
-	if err := world.AwaitFrozen(t.Context(), vm, false, patience); err != nil {
+	if err := site.AwaitFrozen(t.Context(), vm, false, patience); err != nil {
 		t.Fatal(err)
 	}
-	if err := world.AwaitWrites(t.Context(), vm, 20, patience); err != nil {
+	if err := site.AwaitWrites(t.Context(), vm, 20, patience); err != nil {
 		t.Fatal(err)
 	}
-	lines, err := world.Console(t.Context(), vm)
+	lines, err := site.Console(t.Context(), vm)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +57,7 @@ func TestVeleroDiesInTheWindow(t *testing.T) {
 		t.Errorf("the backup is %s", phase)
 	}
 	// The next one is as good as any.
-	report, err := world.Backup(t.Context(), name(t)+"-again", "--include-namespaces", vm.Namespace)
+	report, err := site.Backup(t.Context(), name(t)+"-again", "--include-namespaces", vm.Namespace)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +78,7 @@ func TestTheLauncherDiesInTheWindow(t *testing.T) {
 	if phase := ended(t); phase != velerov1.BackupPhasePartiallyFailed && phase != velerov1.BackupPhaseCompleted {
 		t.Errorf("the backup is %s", phase)
 	}
-	report, err := world.BackupReport(t.Context(), name(t))
+	report, err := site.BackupReport(t.Context(), name(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,18 +93,18 @@ func TestTheLauncherDiesInTheWindow(t *testing.T) {
 // beginFrozen starts a backup whose snapshots take long, and returns when its guest is frozen. After the test they are quick again.
 func beginFrozen(t *testing.T, vm VM) {
 	t.Helper()
-	if err := world.Cluster.FailCSI(cluster.CSIFaults{SnapshotDelay: 15 * time.Second}); err != nil {
+	if err := site.Cluster.FailCSI(cluster.CSIFaults{SnapshotDelay: 15 * time.Second}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := world.Cluster.FailCSI(cluster.CSIFaults{}); err != nil {
+		if err := site.Cluster.FailCSI(cluster.CSIFaults{}); err != nil {
 			t.Error(err)
 		}
 	})
-	if _, err := world.Velero(t.Context(), "backup", "create", name(t), "--include-namespaces", vm.Namespace); err != nil {
+	if _, err := site.Velero(t.Context(), "backup", "create", name(t), "--include-namespaces", vm.Namespace); err != nil {
 		t.Fatal(err)
 	}
-	if err := world.AwaitFrozen(t.Context(), vm, true, patience); err != nil {
+	if err := site.AwaitFrozen(t.Context(), vm, true, patience); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -114,7 +114,7 @@ func ended(t *testing.T) velerov1.BackupPhase {
 	t.Helper()
 	var backup velerov1.Backup
 	if err := await(t.Context(), patience, "the backup to end", func() (bool, error) {
-		err := world.Get(t.Context(), client.ObjectKey{Namespace: cluster.VeleroNamespace, Name: name(t)}, &backup)
+		err := site.Get(t.Context(), client.ObjectKey{Namespace: cluster.VeleroNamespace, Name: name(t)}, &backup)
 		return backup.Status.CompletionTimestamp != nil, err
 	}); err != nil {
 		t.Fatal(err)
@@ -125,7 +125,7 @@ func ended(t *testing.T) velerov1.BackupPhase {
 // truthOf looks at the snapshots in a backup.
 func truthOf(t *testing.T, vm VM, report *story.BackupReport) Truth {
 	t.Helper()
-	snapshots, err := world.Snapshots(report)
+	snapshots, err := site.Snapshots(report)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,7 +23,7 @@ type Snapshot struct {
 }
 
 // Snapshots returns the snapshots in a backup, by claim.
-func (w *World) Snapshots(report *story.BackupReport) (map[string]Snapshot, error) {
+func (w *NodeCluster) Snapshots(report *story.BackupReport) (map[string]Snapshot, error) {
 	handles, err := report.SnapshotHandles()
 	if err != nil {
 		return nil, err

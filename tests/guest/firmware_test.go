@@ -59,14 +59,14 @@ const (
 func TestFirmwareAndTPMRemember(t *testing.T) {
 	vm := VM{"sealed", "web"}
 	t.Cleanup(func() {
-		if err := world.LoseNamespace(context.WithoutCancel(t.Context()), vm.Namespace); err != nil {
+		if err := site.LoseNamespace(context.WithoutCancel(t.Context()), vm.Namespace); err != nil {
 			t.Error(err)
 		}
 	})
 	for _, err := range []error{
-		world.makeDisks(t.Context(), vm),
-		world.makeDisk(t.Context(), vm, "boot", world.images.EFIDisk),
-		world.apply(t.Context(), fmt.Sprintf(vmYAML, vm.Namespace, vm.Name), withFirmware(vm)),
+		site.makeDisks(t.Context(), vm),
+		site.makeDisk(t.Context(), vm, "boot", site.images.EFIDisk),
+		site.apply(t.Context(), fmt.Sprintf(vmYAML, vm.Namespace, vm.Name), withFirmware(vm)),
 	} {
 		if err != nil {
 			t.Fatal(err)
@@ -89,12 +89,12 @@ func TestFirmwareAndTPMRemember(t *testing.T) {
 // tells runs a line of shell in the guest, after which its console must say what firmware and TPM remember.
 func tells(t *testing.T, vm VM, line string) {
 	t.Helper()
-	if err := world.InGuest(t.Context(), vm, line); err != nil {
+	if err := site.InGuest(t.Context(), vm, line); err != nil {
 		t.Fatal(err)
 	}
 	said := ""
 	if err := await(t.Context(), 2*time.Minute, "the guest to tell what firmware and TPM remember", func() (bool, error) {
-		lines, err := world.Console(t.Context(), vm)
+		lines, err := site.Console(t.Context(), vm)
 		for _, line := range lines {
 			if line.Up == 0 {
 				said = line.Text

@@ -14,27 +14,27 @@ import (
 	"velero-plugin-for-kubevirt/tests/story"
 )
 
-var world *World
+var site *NodeCluster
 
 func TestMain(m *testing.M) {
 	ctx := Enter()
 	var err error
-	if world, err = Start(ctx, "../../bin/velero-plugin-for-kubevirt", os.Stderr); err != nil {
+	if site, err = Start(ctx, "../../bin/velero-plugin-for-kubevirt", os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, "guest:", err)
 		os.Exit(1)
 	}
 	told := make(chan struct{})
 	go func() {
 		select {
-		case <-world.Cluster.Done(): // the stories would only wait for what cannot come any more
-			fmt.Fprintln(os.Stderr, "FAIL: the stories end here:", world.Cluster.Err())
+		case <-site.Cluster.Done(): // the stories would only wait for what cannot come any more
+			fmt.Fprintln(os.Stderr, "FAIL: the stories end here:", site.Cluster.Err())
 			os.Exit(1)
 		case <-told:
 		}
 	}()
 	code := m.Run()
 	close(told)
-	if err := world.Cluster.Stop(); err != nil {
+	if err := site.Cluster.Stop(); err != nil {
 		fmt.Fprintln(os.Stderr, "guest:", err)
 		code = 1
 	}
@@ -48,11 +48,11 @@ const patience = 10 * time.Minute
 func boots(t *testing.T, vm VM) {
 	t.Helper()
 	t.Cleanup(func() {
-		if err := world.LoseNamespace(context.WithoutCancel(t.Context()), vm.Namespace); err != nil {
+		if err := site.LoseNamespace(context.WithoutCancel(t.Context()), vm.Namespace); err != nil {
 			t.Error(err)
 		}
 	})
-	if err := world.Make(t.Context(), vm); err != nil {
+	if err := site.Make(t.Context(), vm); err != nil {
 		t.Fatal(err)
 	}
 	runs(t, vm)
@@ -62,11 +62,11 @@ func boots(t *testing.T, vm VM) {
 func runs(t *testing.T, vm VM) {
 	t.Helper()
 	begin := time.Now()
-	if err := world.AwaitAgent(t.Context(), vm, patience); err != nil {
+	if err := site.AwaitAgent(t.Context(), vm, patience); err != nil {
 		t.Fatal(err)
 	}
 	agent := time.Since(begin)
-	if err := world.AwaitWrites(t.Context(), vm, 20, patience); err != nil {
+	if err := site.AwaitWrites(t.Context(), vm, 20, patience); err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("agent connected after %.1f s, 20 numbers written after %.1f s", agent.Seconds(), time.Since(begin).Seconds())
@@ -77,7 +77,7 @@ func name(t *testing.T) string { return strings.ToLower(strings.ReplaceAll(t.Nam
 // backup backs up and returns the report with the truth about the disks of a VM.
 func backup(t *testing.T, vm VM, args ...string) (*story.BackupReport, Truth) {
 	t.Helper()
-	report, err := world.Backup(t.Context(), name(t), args...)
+	report, err := site.Backup(t.Context(), name(t), args...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +141,7 @@ func survives(t *testing.T, vm VM, selection ...string) {
 	t.Logf("backup took %.1f s, window %s, snapshots %+v", report.Took.Seconds(), window, truth)
 
 	comesBack(t, vm, report)
-	lines, err := world.Console(t.Context(), vm)
+	lines, err := site.Console(t.Context(), vm)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +153,7 @@ func survives(t *testing.T, vm VM, selection ...string) {
 // stopped stops a guest, whose agent shuts it down: its disks are as good as frozen ones.
 func stopped(t *testing.T, vm VM) {
 	t.Helper()
-	if err := world.Stop(t.Context(), vm, patience); err != nil {
+	if err := site.Stop(t.Context(), vm, patience); err != nil {
 		t.Fatal(err)
 	}
 	report, truth := backup(t, vm, "--include-namespaces", vm.Namespace)
@@ -166,10 +166,10 @@ func stopped(t *testing.T, vm VM) {
 // comesBack loses a VM with its namespace, restores it and waits until it runs.
 func comesBack(t *testing.T, vm VM, report *story.BackupReport) {
 	t.Helper()
-	if err := world.LoseNamespace(t.Context(), vm.Namespace); err != nil {
+	if err := site.LoseNamespace(t.Context(), vm.Namespace); err != nil {
 		t.Fatal(err)
 	}
-	restore, err := world.Restore(t.Context(), name(t), report.Name, "--include-namespaces", vm.Namespace)
+	restore, err := site.Restore(t.Context(), name(t), report.Name, "--include-namespaces", vm.Namespace)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,7 +181,7 @@ func comesBack(t *testing.T, vm VM, report *story.BackupReport) {
 // how long the guest did not write.
 func lost(t *testing.T, vm VM, truth Truth, before time.Time) {
 	t.Helper()
-	lines, err := world.Console(t.Context(), vm)
+	lines, err := site.Console(t.Context(), vm)
 	if err != nil {
 		t.Fatal(err)
 	}

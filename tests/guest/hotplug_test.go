@@ -26,18 +26,18 @@ func TestAHotpluggedDiskIsFrozenToo(t *testing.T) {
 	vm := VM{"hotplug", "web"}
 	boots(t, vm)
 	claim := vm.Name + "-hot"
-	if err := world.apply(t.Context(), fmt.Sprintf(claimYAML, vm.Namespace, claim, corev1.PersistentVolumeFilesystem, 64<<20)); err != nil {
+	if err := site.apply(t.Context(), fmt.Sprintf(claimYAML, vm.Namespace, claim, corev1.PersistentVolumeFilesystem, 64<<20)); err != nil {
 		t.Fatal(err)
 	}
 	machine := vm.object("VirtualMachine")
-	if err := world.Patch(t.Context(), machine, client.RawPatch(types.JSONPatchType, fmt.Appendf(nil, hotplug, claim))); err != nil {
+	if err := site.Patch(t.Context(), machine, client.RawPatch(types.JSONPatchType, fmt.Appendf(nil, hotplug, claim))); err != nil {
 		t.Fatal(err)
 	}
 	awaitHotplugged(t, vm)
-	if err := world.InGuest(t.Context(), vm, "mkfs.ext4 -q /dev/sda && mkdir /run/hot && mount /dev/sda /run/hot && while :; do date >> /run/hot/dates; sync /run/hot/dates; done"); err != nil {
+	if err := site.InGuest(t.Context(), vm, "mkfs.ext4 -q /dev/sda && mkdir /run/hot && mount /dev/sda /run/hot && while :; do date >> /run/hot/dates; sync /run/hot/dates; done"); err != nil {
 		t.Fatal(err)
 	}
-	disk, err := world.Cluster.Bytes(t.Context(), vm.Namespace, claim)
+	disk, err := site.Cluster.Bytes(t.Context(), vm.Namespace, claim)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +55,7 @@ func TestAHotpluggedDiskIsFrozenToo(t *testing.T) {
 	} else {
 		t.Logf("three disks, window %s", window)
 	}
-	snapshots, err := world.Snapshots(report)
+	snapshots, err := site.Snapshots(report)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,7 +76,7 @@ func awaitHotplugged(t *testing.T, vm VM) {
 	instance := vm.object("VirtualMachineInstance")
 	phase := ""
 	if err := await(t.Context(), patience, "the disk to be attached", func() (bool, error) {
-		err := world.Get(context.WithoutCancel(t.Context()), client.ObjectKeyFromObject(instance), instance)
+		err := site.Get(context.WithoutCancel(t.Context()), client.ObjectKeyFromObject(instance), instance)
 		volumes, _, _ := unstructured.NestedSlice(instance.Object, "status", "volumeStatus")
 		for _, item := range volumes {
 			if volume, _ := item.(map[string]any); volume["name"] == "hot" {

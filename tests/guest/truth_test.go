@@ -30,16 +30,16 @@ var undisturbed = situation{name: "nothing happens"}
 
 var disturbances = []situation{
 	{name: "somebody thaws the guest while its disks are snapshotted", delay: 5 * time.Second, during: func(ctx context.Context, vm VM) error {
-		if err := world.AwaitFrozen(ctx, vm, true, patience); err != nil {
+		if err := site.AwaitFrozen(ctx, vm, true, patience); err != nil {
 			return err
 		}
-		return world.Thaw(ctx, vm)
+		return site.Thaw(ctx, vm)
 	}},
 	{name: "the VM has no hooks that freeze it", before: func(ctx context.Context, vm VM) (func() error, error) {
-		return func() error { return world.withoutHooks(context.WithoutCancel(ctx), vm, false) }, world.withoutHooks(ctx, vm, true)
+		return func() error { return site.withoutHooks(context.WithoutCancel(ctx), vm, false) }, site.withoutHooks(ctx, vm, true)
 	}},
 	{name: "the VM is paused", before: func(ctx context.Context, vm VM) (func() error, error) {
-		return func() error { return world.Subresource(context.WithoutCancel(ctx), vm, "unpause") }, world.Subresource(ctx, vm, "pause")
+		return func() error { return site.Subresource(context.WithoutCancel(ctx), vm, "unpause") }, site.Subresource(ctx, vm, "pause")
 	}},
 }
 
@@ -89,10 +89,10 @@ func observe(t *testing.T, vm VM, s situation, backupName string) (seen Observat
 			t.Fatal(err)
 		}
 	}
-	check(world.AwaitFrozen(t.Context(), vm, false, patience))
-	check(world.AwaitWrites(t.Context(), vm, 20, patience))
-	check(world.Cluster.FailCSI(cluster.CSIFaults{SnapshotDelay: s.delay}))
-	defer func() { check(world.Cluster.FailCSI(cluster.CSIFaults{})) }()
+	check(site.AwaitFrozen(t.Context(), vm, false, patience))
+	check(site.AwaitWrites(t.Context(), vm, 20, patience))
+	check(site.Cluster.FailCSI(cluster.CSIFaults{SnapshotDelay: s.delay}))
+	defer func() { check(site.Cluster.FailCSI(cluster.CSIFaults{})) }()
 	if s.before != nil {
 		undo, err := s.before(t.Context(), vm)
 		check(err)
@@ -106,11 +106,11 @@ func observe(t *testing.T, vm VM, s situation, backupName string) (seen Observat
 		}
 		disturbed <- s.during(t.Context(), vm)
 	}()
-	report, err := world.Backup(t.Context(), backupName, "--include-namespaces", vm.Namespace)
+	report, err := site.Backup(t.Context(), backupName, "--include-namespaces", vm.Namespace)
 	check(err)
 	check(<-disturbed)
 	seen.describe(t, vm, report)
-	_, err = world.Velero(t.Context(), "backup", "delete", backupName, "--confirm") // with its snapshots
+	_, err = site.Velero(t.Context(), "backup", "delete", backupName, "--confirm") // with its snapshots
 	check(err)
 	return seen
 }
@@ -127,15 +127,15 @@ func (o *Observation) describe(t *testing.T, vm VM, report *story.BackupReport) 
 		if o.Asking, err = time.ParseDuration(asking(report, vm)); err != nil {
 			t.Fatal(err)
 		}
-		if err := world.AwaitWrites(t.Context(), vm, 2, patience); err != nil {
+		if err := site.AwaitWrites(t.Context(), vm, 2, patience); err != nil {
 			t.Fatal(err)
 		}
-		lines, err := world.Console(t.Context(), vm)
+		lines, err := site.Console(t.Context(), vm)
 		if err != nil {
 			t.Fatal(err)
 		}
 		o.Pause = Pause(lines, o.Truth.Database)
-		snapshots, err := world.Snapshots(report)
+		snapshots, err := site.Snapshots(report)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -23,31 +23,31 @@ func TestAVerdictTellsWhatWasSeen(t *testing.T) {
 		blocked := "kill $(pidof qemu-ga); sleep 1; exec qemu-ga --statedir /run --method virtio-serial --path /dev/" +
 			"$(basename $(dirname $(grep -l guest_agent /sys/class/virtio-ports/*/name)))" +
 			" --block-rpcs=guest-fsfreeze-freeze,guest-fsfreeze-freeze-list,guest-fsfreeze-thaw,guest-fsfreeze-status"
-		if err := world.InGuest(t.Context(), vm, blocked); err != nil {
+		if err := site.InGuest(t.Context(), vm, blocked); err != nil {
 			t.Fatal(err)
 		}
 		// The launcher asks for the list of commands anew when the agent connects.
-		if err := world.AwaitAgent(t.Context(), vm, patience); err != nil {
+		if err := site.AwaitAgent(t.Context(), vm, patience); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(15 * time.Second)
 		crashes(t, vm, consistency.FreezeUnsupported, consistency.HookFailed, consistency.NoGuestAgent)
 	})
 	t.Run("AgentIsStopped", func(t *testing.T) {
-		if err := world.InGuest(t.Context(), vm, "kill $(pidof qemu-ga)"); err != nil {
+		if err := site.InGuest(t.Context(), vm, "kill $(pidof qemu-ga)"); err != nil {
 			t.Fatal(err)
 		}
-		if err := world.AwaitNoAgent(t.Context(), vm, patience); err != nil {
+		if err := site.AwaitNoAgent(t.Context(), vm, patience); err != nil {
 			t.Fatal(err)
 		}
 		crashes(t, vm, consistency.NoGuestAgent)
 	})
 	t.Run("Paused", func(t *testing.T) {
-		if err := world.Subresource(t.Context(), vm, "pause"); err != nil {
+		if err := site.Subresource(t.Context(), vm, "pause"); err != nil {
 			t.Fatal(err)
 		}
 		crashes(t, vm, consistency.Paused)
-		if err := world.Subresource(t.Context(), vm, "unpause"); err != nil {
+		if err := site.Subresource(t.Context(), vm, "unpause"); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -57,11 +57,11 @@ func TestAVerdictTellsWhatWasSeen(t *testing.T) {
 // because of that.
 func asked(t *testing.T, vm VM) {
 	t.Helper()
-	live, err := plugin.NewLive(world.Cluster.RESTConfig)
+	live, err := plugin.NewLive(site.Cluster.RESTConfig)
 	if err != nil {
 		t.Fatal(err)
 	}
-	pod, err := world.launcher(t.Context(), vm)
+	pod, err := site.launcher(t.Context(), vm)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +72,7 @@ func asked(t *testing.T, vm VM) {
 		frozen  bool
 	}{{"", false}, {"freeze", true}, {"unfreeze", false}} {
 		if state.request != "" {
-			if err := world.Subresource(t.Context(), vm, state.request); err != nil {
+			if err := site.Subresource(t.Context(), vm, state.request); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -102,7 +102,7 @@ func asked(t *testing.T, vm VM) {
 // crashes backs up a guest that is not frozen: the backup says so and why, and what had been written before is in it.
 func crashes(t *testing.T, vm VM, reasons ...consistency.Reason) {
 	t.Helper()
-	lines, err := world.Console(context.WithoutCancel(t.Context()), vm)
+	lines, err := site.Console(context.WithoutCancel(t.Context()), vm)
 	if err != nil {
 		t.Fatal(err)
 	}

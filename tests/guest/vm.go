@@ -21,8 +21,8 @@ import (
 	"velero-plugin-for-kubevirt/tests/story"
 )
 
-// A World is the cluster with a real node, Velero and the plugin.
-type World struct {
+// A NodeCluster is the cluster with a real node, Velero and the plugin.
+type NodeCluster struct {
 	*story.Site
 	Cluster *cluster.Cluster
 
@@ -30,8 +30,8 @@ type World struct {
 	core   kubernetes.Interface
 }
 
-// Start brings the world up. It must be called inside, see Enter.
-func Start(ctx context.Context, plugin string, progress io.Writer) (*World, error) {
+// Start brings the site up. It must be called inside, see Enter.
+func Start(ctx context.Context, plugin string, progress io.Writer) (*NodeCluster, error) {
 	images, err := cluster.BuildImages(ctx, progress)
 	if err != nil {
 		return nil, err
@@ -45,7 +45,7 @@ func Start(ctx context.Context, plugin string, progress io.Writer) (*World, erro
 	if err != nil {
 		return nil, err
 	}
-	w := &World{Cluster: c, images: images}
+	w := &NodeCluster{Cluster: c, images: images}
 	if err := c.InstallPlugin(ctx, plugin); err != nil {
 		return w, err
 	}
@@ -113,7 +113,7 @@ spec: {accessModes: [ReadWriteOnce], volumeMode: %s, resources: {requests: {stor
 const dataSize = 128 << 20
 
 // Make creates a VM with its disks and namespace.
-func (w *World) Make(ctx context.Context, vm VM) error {
+func (w *NodeCluster) Make(ctx context.Context, vm VM) error {
 	if err := w.makeDisks(ctx, vm); err != nil {
 		return err
 	}
@@ -121,7 +121,7 @@ func (w *World) Make(ctx context.Context, vm VM) error {
 }
 
 // makeDisks creates the namespace of a VM and its disks.
-func (w *World) makeDisks(ctx context.Context, vm VM) error {
+func (w *NodeCluster) makeDisks(ctx context.Context, vm VM) error {
 	namespace := &corev1.Namespace{}
 	namespace.Name = vm.Namespace
 	if err := w.Create(ctx, namespace); err != nil {
@@ -137,7 +137,7 @@ func (w *World) makeDisks(ctx context.Context, vm VM) error {
 }
 
 // makeDisk creates a claim of a VM that holds a copy of an image.
-func (w *World) makeDisk(ctx context.Context, vm VM, disk, image string) error {
+func (w *NodeCluster) makeDisk(ctx context.Context, vm VM, disk, image string) error {
 	info, err := os.Stat(image)
 	if err != nil {
 		return err
@@ -162,7 +162,7 @@ func copyDisk(ctx context.Context, from, to string) error {
 }
 
 // apply creates an object from its text, with changes.
-func (w *World) apply(ctx context.Context, text string, changes ...func(obj map[string]any) error) error {
+func (w *NodeCluster) apply(ctx context.Context, text string, changes ...func(obj map[string]any) error) error {
 	obj := &unstructured.Unstructured{}
 	if err := yaml.Unmarshal([]byte(text), &obj.Object); err != nil {
 		return err
@@ -179,7 +179,7 @@ func (w *World) apply(ctx context.Context, text string, changes ...func(obj map[
 }
 
 // launcher returns the virt-launcher pod of a VM.
-func (w *World) launcher(ctx context.Context, vm VM) (*corev1.Pod, error) {
+func (w *NodeCluster) launcher(ctx context.Context, vm VM) (*corev1.Pod, error) {
 	var pods corev1.PodList
 	if err := w.List(ctx, &pods, client.InNamespace(vm.Namespace), client.MatchingLabels{"kubevirt.io": "virt-launcher", "vm.kubevirt.io/name": vm.Name}); err != nil {
 		return nil, err
@@ -193,16 +193,16 @@ func (w *World) launcher(ctx context.Context, vm VM) (*corev1.Pod, error) {
 }
 
 // AwaitAgent waits until the guest agent of a VM is connected.
-func (w *World) AwaitAgent(ctx context.Context, vm VM, limit time.Duration) error {
+func (w *NodeCluster) AwaitAgent(ctx context.Context, vm VM, limit time.Duration) error {
 	return w.awaitAgent(ctx, vm, true, limit)
 }
 
 // AwaitNoAgent waits until KubeVirt has noticed that a guest's agent is gone.
-func (w *World) AwaitNoAgent(ctx context.Context, vm VM, limit time.Duration) error {
+func (w *NodeCluster) AwaitNoAgent(ctx context.Context, vm VM, limit time.Duration) error {
 	return w.awaitAgent(ctx, vm, false, limit)
 }
 
-func (w *World) awaitAgent(ctx context.Context, vm VM, connected bool, limit time.Duration) error {
+func (w *NodeCluster) awaitAgent(ctx context.Context, vm VM, connected bool, limit time.Duration) error {
 	what := fmt.Sprintf("the condition AgentConnected of VirtualMachineInstance %s/%s to be %t", vm.Namespace, vm.Name, connected)
 	return await(ctx, limit, what, func() (bool, error) {
 		vmi := vm.object("VirtualMachineInstance")

@@ -349,16 +349,16 @@ func TestUnknownFieldsComeOutUnchanged(t *testing.T) {
 		if request.From != "" || request.Phase == "itemblock" {
 			continue
 		}
-		stored, err := scenarios.Find(objects, request)
+		fromBackup, err := scenarios.Find(objects, request)
 		if err != nil {
 			t.Fatal(err)
 		}
-		item := stored
+		item := fromBackup
 		if request.Phase == "restore" {
-			item = scenarios.AsRestored(stored)
+			item = scenarios.AsRestored(fromBackup)
 			mark(item.Object["metadata"])
 		}
-		reply, err := plugin.Call(request, item.DeepCopy(), stored.DeepCopy())
+		reply, err := plugin.Call(request, item.DeepCopy(), fromBackup.DeepCopy())
 		if err != nil {
 			t.Fatal(err)
 		}

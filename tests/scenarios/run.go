@@ -75,12 +75,12 @@ func Run(t *testing.T, root string, start func(t *testing.T, objects []*unstruct
 // freezeWindow is a time that is measured.
 const freezeWindow = "metadata.annotations[velero.kubevirt.io/freeze-window]"
 
-func answer(plugin Plugin, request Request, stored *unstructured.Unstructured) (Answer, *unstructured.Unstructured) {
-	before := stored.DeepCopy()
+func answer(plugin Plugin, request Request, fromBackup *unstructured.Unstructured) (Answer, *unstructured.Unstructured) {
+	before := fromBackup.DeepCopy()
 	if request.Phase == "restore" {
-		before = AsRestored(stored)
+		before = AsRestored(fromBackup)
 	}
-	reply, err := plugin.Call(request, before.DeepCopy(), stored.DeepCopy())
+	reply, err := plugin.Call(request, before.DeepCopy(), fromBackup.DeepCopy())
 	if err != nil {
 		return Answer{Error: err.Error()}, nil
 	}

@@ -36,7 +36,7 @@ func run(ctx context.Context, plugin string) (err error) {
 	if err != nil {
 		return err
 	}
-	d := demo{World: w, vm: guest.VM{Namespace: "shop", Name: "web"}}
+	d := demo{NodeCluster: w, vm: guest.VM{Namespace: "shop", Name: "web"}}
 	for _, scene := range []func(context.Context) error{d.boot, d.backUp, d.lose, d.restore, d.compare} {
 		if err := scene(ctx); err != nil {
 			return err
@@ -46,10 +46,10 @@ func run(ctx context.Context, plugin string) (err error) {
 }
 
 type demo struct {
-	*guest.World
-	vm     guest.VM
-	backup string
-	stored guest.Truth // what the snapshots hold
+	*guest.NodeCluster
+	vm          guest.VM
+	backup      string
+	inSnapshots guest.Truth // what the snapshots hold
 }
 
 func (d *demo) boot(ctx context.Context) error {
@@ -104,10 +104,10 @@ func (d *demo) backUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if d.stored, err = guest.Inspect(ctx, snapshots[d.vm.Name+"-root"], snapshots[d.vm.Name+"-data"]); err != nil {
+	if d.inSnapshots, err = guest.Inspect(ctx, snapshots[d.vm.Name+"-root"], snapshots[d.vm.Name+"-data"]); err != nil {
 		return err
 	}
-	fmt.Printf("  snapshots  hold %s\n", describe(d.stored))
+	fmt.Printf("  snapshots  hold %s\n", describe(d.inSnapshots))
 	if err := d.AwaitWrites(ctx, d.vm, 5, patience); err != nil {
 		return err
 	}
@@ -115,13 +115,13 @@ func (d *demo) backUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("  the guest  was frozen for %.1f s. Its console:\n", guest.Pause(lines, d.stored.Database).Seconds())
+	fmt.Printf("  the guest  was frozen for %.1f s. Its console:\n", guest.Pause(lines, d.inSnapshots.Database).Seconds())
 	for n, line := range lines {
-		if number, ok := line.Wrote(); ok && number == d.stored.Database {
+		if number, ok := line.Wrote(); ok && number == d.inSnapshots.Database {
 			show(lines[max(0, n-1):min(len(lines), n+3)])
 		}
 	}
-	if !d.stored.Consistent() {
+	if !d.inSnapshots.Consistent() {
 		return errors.New("the snapshots are not consistent")
 	}
 	return nil
@@ -160,7 +160,7 @@ func (d *demo) compare(ctx context.Context) error {
 		return err
 	}
 	found, ok := guest.Found(lines)
-	if !ok || found != d.stored {
+	if !ok || found != d.inSnapshots {
 		return fmt.Errorf("the restored guest found %s, not what was in the snapshots", describe(found))
 	}
 	fmt.Printf("\nThe restored guest found all %d numbers that were stored before the freeze, and goes on with %d.\n", found.Database, min(found.Journal, found.Database)+1)

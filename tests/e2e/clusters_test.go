@@ -20,9 +20,9 @@ import (
 // binary is the built plugin.
 const binary = "../../bin/velero-plugin-for-kubevirt"
 
-// A world is a cluster of ours that stories happen in: any cluster, and what plays its nodes, guests and CDI's pods. Each
-// story leaves it as it found it.
-type world struct {
+// A testCluster is a cluster that the tests started: any cluster, and what plays its nodes, guests and CDI's pods. Each story
+// leaves it as it found it.
+type testCluster struct {
 	*cluster.Cluster
 	*anyCluster
 }
@@ -32,38 +32,38 @@ var (
 	toStop            []*cluster.Cluster
 	stopping          sync.Mutex // guards toStop
 
-	// Stories mostly wait. So some are told side by side, each in a world of its own.
-	livingWorlds = newWorlds(3, cluster.Options{})
-	storedWorlds = newWorlds(1, cluster.Options{Without: []string{cluster.KubeVirt, cluster.CDI}})
+	// Stories mostly wait. So some run side by side, each on a cluster of its own.
+	kubevirtClusters = newClusterPool(3, cluster.Options{})
+	plainClusters    = newClusterPool(1, cluster.Options{Without: []string{cluster.KubeVirt, cluster.CDI}})
 )
 
-// worlds are worlds alike, which stories have to themselves one after the other.
-type worlds struct {
+// A clusterPool has clusters of one kind. A story has one to itself; the next story gets it afterwards.
+type clusterPool struct {
 	options cluster.Options
-	idle    chan *begun
+	idle    chan *poolSlot
 }
 
-// A begun world has a world or an error; neither, as long as no story has needed it.
-type begun struct {
-	*world
+// A poolSlot has a cluster or an error; neither, as long as no story has needed it.
+type poolSlot struct {
+	*testCluster
 	err error
 }
 
-func newWorlds(n int, options cluster.Options) *worlds {
-	w := &worlds{options, make(chan *begun, n)}
+func newClusterPool(n int, options cluster.Options) *clusterPool {
+	w := &clusterPool{options, make(chan *poolSlot, n)}
 	for range n {
-		w.idle <- &begun{}
+		w.idle <- &poolSlot{}
 	}
 	return w
 }
 
-// enter gives a story a world until it ends.
-func (w *worlds) enter(t *testing.T) *world {
+// take gives a story a cluster until the story ends.
+func (w *clusterPool) take(t *testing.T) *testCluster {
 	t.Helper()
 	b := <-w.idle
 	t.Cleanup(func() { w.idle <- b })
-	if b.world == nil && b.err == nil {
-		b.world, b.err = newWorld(w.options)
+	if b.testCluster == nil && b.err == nil {
+		b.testCluster, b.err = startCluster(w.options)
 	}
 	if b.err == nil {
 		b.err = b.Err() // a part that died in an earlier story
@@ -71,32 +71,32 @@ func (w *worlds) enter(t *testing.T) *world {
 	if b.err != nil {
 		t.Fatal(b.err)
 	}
-	return b.world
+	return b.testCluster
 }
 
-// living returns a world in which all controllers run: what is made there lives. The story is told in parallel with others from here on.
-func living(t *testing.T) *world {
+// kubevirtCluster returns a cluster on which KubeVirt and CDI run. From here on the story runs in parallel with others.
+func kubevirtCluster(t *testing.T) *testCluster {
 	t.Helper()
 	skipIfForeign(t, "needs our own cluster, whose guests, disks, imports and faults it plays itself")
 	t.Parallel()
-	storedWorlds.end() // its stories have been told
-	return livingWorlds.enter(t)
+	plainClusters.end() // its stories are over
+	return kubevirtClusters.take(t)
 }
 
-// end stops the one world that nobody needs any more, if it has begun.
-func (w *worlds) end() {
-	if b := <-w.idle; b.world != nil {
+// end stops the one cluster of a pool that nobody needs any more, if it was started.
+func (w *clusterPool) end() {
+	if b := <-w.idle; b.testCluster != nil {
 		_ = b.Stop() // stopAll tells
 	}
-	w.idle <- &begun{}
+	w.idle <- &poolSlot{}
 }
 
-// stored returns the world in which objects of KubeVirt and CDI are only stored, so that any situation can be loaded. Its stories
-// are told one after the other, before the others: they would keep those waiting.
-func stored(t *testing.T) *world {
+// plainCluster returns the cluster without controllers of KubeVirt and CDI: their objects are only stored, so that any situation can be loaded. Its stories
+// run one after the other, before all others.
+func plainCluster(t *testing.T) *testCluster {
 	t.Helper()
 	skipIfForeign(t, "loads objects that the controllers of a real cluster would change")
-	return storedWorlds.enter(t)
+	return plainClusters.take(t)
 }
 
 func skipIfForeign(t *testing.T, why string) {
@@ -106,7 +106,7 @@ func skipIfForeign(t *testing.T, why string) {
 	}
 }
 
-func newWorld(options cluster.Options) (*world, error) {
+func startCluster(options cluster.Options) (*testCluster, error) {
 	options.Progress = os.Stderr
 	var err error
 	// make matrix sets it, to text such as velero=v1.17.2,kubevirt=v1.7.0.
@@ -131,7 +131,7 @@ func newWorld(options cluster.Options) (*world, error) {
 	if c.Importer != nil {
 		c.Importer.Serve(goldenURL, []byte(golden))
 	}
-	return &world{c, &anyCluster{Site: site, config: c.RESTConfig, disks: c, guest: c.Guest, patience: 3, made: map[string]bool{}}}, nil
+	return &testCluster{c, &anyCluster{Site: site, config: c.RESTConfig, disks: c, guest: c.Guest, patience: 3, made: map[string]bool{}}}, nil
 }
 
 // endWith ends the stories when a part of the cluster dies or somebody interrupts: they would only wait for what cannot
