@@ -21,8 +21,8 @@ build: ## Build the plugin into bin/
 	go build -trimpath -tags grpcnotrace $(SMALL) -ldflags "-s -w -X main.version=$(VERSION)" -o $(BINARY) .
 
 .PHONY: demo
-demo: build ## Watch a VM being backed up, lost and restored (KUBECONFIG=… uses your own cluster)
-	go run ./tests/demo -plugin $(BINARY)
+demo: build ## Watch a VM being backed up, lost and restored (KUBECONFIG=… uses your own cluster; CHECK=1 compares with the README, WRITE=1 writes it)
+	go run ./tests/demo -plugin $(BINARY) $(if $(CHECK),-check README.md) $(if $(WRITE),-write README.md)
 
 .PHONY: demo-guest
 demo-guest: build ## The same with a guest that really boots and writes (root, Debian or Ubuntu)

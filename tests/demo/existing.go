@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
+	"io"
 	"path/filepath"
 	"slices"
 
@@ -26,7 +26,7 @@ func objectsOf(scenario string) ([]*unstructured.Unstructured, error) {
 
 // onExistingCluster tells the story on the cluster of KUBECONFIG, which has KubeVirt, CDI, a default storage class, and
 // Velero with this plugin. There the VM is made by its controllers.
-func onExistingCluster(ctx context.Context, scenario string) (err error) {
+func onExistingCluster(ctx context.Context, scenario string, out io.Writer) (err error) {
 	site, _, err := story.Existing(ctx)
 	if err != nil {
 		return err
@@ -53,7 +53,7 @@ func onExistingCluster(ctx context.Context, scenario string) (err error) {
 	if err := s.make(ctx, made); err != nil {
 		return err
 	}
-	return s.tell(ctx, os.Stdout)
+	return s.tell(ctx, out)
 }
 
 // importNothing makes the disks of a VM blank: the scenario's image is only in the demo's own cluster.

@@ -3,10 +3,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -19,10 +21,19 @@ import (
 func main() {
 	plugin := flag.String("plugin", "bin/velero-plugin-for-kubevirt", "the built plugin")
 	scenario := flag.String("scenario", "tests/scenarios/running-vm-with-every-volume-type", "the folder that describes the VM")
+	check := flag.String("check", "", "the README whose sample must be what the demo prints")
+	write := flag.String("write", "", "the README to write what the demo prints into")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	err := run(ctx, *plugin, *scenario)
+	var printed bytes.Buffer
+	err := run(ctx, *plugin, *scenario, io.MultiWriter(os.Stdout, &printed))
+	if err == nil && *write != "" {
+		err = writeSample(*write, printed.String())
+	}
+	if err == nil && *check != "" {
+		err = checkSample(*check, printed.String())
+	}
 	if err != nil && ctx.Err() != nil {
 		err = errors.New("interrupted")
 	}
@@ -32,9 +43,9 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, plugin, scenario string) (err error) {
+func run(ctx context.Context, plugin, scenario string, out io.Writer) (err error) {
 	if os.Getenv("KUBECONFIG") != "" {
-		return onExistingCluster(ctx, scenario)
+		return onExistingCluster(ctx, scenario, out)
 	}
 	c, err := cluster.Start(ctx, cluster.Options{Progress: os.Stderr})
 	if err != nil {
@@ -63,7 +74,7 @@ func run(ctx context.Context, plugin, scenario string) (err error) {
 	if err := s.make(ctx, madeByPeople(objects)); err != nil {
 		return err
 	}
-	return s.tell(ctx, os.Stdout)
+	return s.tell(ctx, out)
 }
 
 // imageURL is where the scenario's VM gets its root disk from.

@@ -1,11 +1,31 @@
-// Package readme keeps the README true: its tables are generated from the code, its make commands are run by CI, and its
-// velero commands by the end-to-end tests.
+// Package readme keeps README.md and those of the packages true: their tables are generated from the code, their make commands are run by CI, and
+// their velero commands by the end-to-end tests.
 package readme
 
-import "strings"
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
 
-// Commands returns the lines of the README's sh blocks: what it tells a person to type.
-func Commands(text string) []string {
+// Files are the READMEs, below the top folder.
+var Files = []string{"README.md", "pkg/rules/README.md", "pkg/graph/README.md", "pkg/consistency/README.md", "tests/README.md"}
+
+// Commands returns the lines of the sh blocks of all READMEs: what they tell a person to type. Top is the top folder.
+func Commands(top string) ([]string, error) {
+	var commands []string
+	for _, file := range Files {
+		text, err := os.ReadFile(filepath.Join(top, file))
+		if err != nil {
+			return nil, fmt.Errorf("reading %s: %w", file, err)
+		}
+		commands = append(commands, commandsIn(string(text))...)
+	}
+	return commands, nil
+}
+
+func commandsIn(text string) []string {
 	var commands []string
 	inside := false
 	for line := range strings.Lines(text) {

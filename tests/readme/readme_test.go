@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -21,44 +22,87 @@ import (
 	"velero-plugin-for-kubevirt/tests/guest"
 )
 
-var write = flag.Bool("write", false, "write the tables into the README instead of checking them")
+var write = flag.Bool("write", false, "write the tables into the READMEs instead of checking them")
 
-const path = "../../README.md"
-
-// tables are the generated parts. In the README each stands between <!-- name --> and <!-- end -->.
-var tables = map[string]func(t *testing.T) string{
-	"matrix":        matrixTable,
-	"truth":         truthTable,
-	"bench":         benchTable,
-	"rules":         rulesTable,
-	"options":       optionsTable,
-	"reasons":       reasonsTable,
-	"references":    referencesTable,
-	"compatibility": compatibilityTable,
-	"make help":     makeHelp,
+// tables are the generated parts. In its file each stands between <!-- name --> and <!-- end -->.
+var tables = []struct {
+	file, name string
+	generate   func(t *testing.T) string
+}{
+	{"README.md", "options", optionsTable},
+	{"README.md", "bench", benchTable},
+	{"README.md", "matrix", matrixTable},
+	{"pkg/rules/README.md", "rules", rulesTable},
+	{"pkg/graph/README.md", "references", referencesTable},
+	{"pkg/consistency/README.md", "reasons", reasonsTable},
+	{"pkg/consistency/README.md", "truth", truthTable},
+	{"tests/README.md", "make help", makeHelp},
+	{"tests/README.md", "compatibility", compatibilityTable},
 }
 
 func TestTablesAreCurrent(t *testing.T) {
-	text := read(t)
-	current := text
-	for name, generate := range tables {
-		part := regexp.MustCompile(`(?s)(<!-- ` + name + ` -->\n).*?(<!-- end -->)`)
-		if !part.MatchString(current) {
-			t.Errorf("README.md has no part %q", name)
+	for _, table := range tables {
+		text := read(t, table.file)
+		part := regexp.MustCompile(`(?s)(<!-- ` + table.name + ` -->\n).*?(<!-- end -->)`)
+		if !part.MatchString(text) {
+			t.Errorf("%s has no part %q", table.file, table.name)
 			continue
 		}
-		current = part.ReplaceAllString(current, "${1}"+strings.ReplaceAll(generate(t), "$", "$$")+"${2}")
+		current := part.ReplaceAllString(text, "${1}"+strings.ReplaceAll(table.generate(t), "$", "$$")+"${2}")
+		switch {
+		case current == text:
+		case !*write:
+			t.Errorf("%s: %q is not current: run \"make readme\"", table.file, table.name)
+		default:
+			if err := os.WriteFile(top+table.file, []byte(current), 0o644); err != nil {
+				t.Error(err)
+			}
+		}
 	}
-	if current == text {
-		return
+}
+
+// top is the top folder of the repository.
+const top = "../../"
+
+// What a newcomer reads first must be short enough to be finished.
+func TestTheReadmeIsShort(t *testing.T) {
+	if size := len(read(t, "README.md")); size > 16<<10 {
+		t.Errorf("README.md has %d bytes: move what is a reference next to its code", size)
 	}
-	if !*write {
-		t.Error("README.md is not current: run \"make readme\"")
-		return
+}
+
+// A link that leads nowhere is worse than none.
+func TestLinksLeadSomewhere(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)#:]*)(#[^)]*)?\)`)
+	for _, file := range Files {
+		for _, found := range link.FindAllStringSubmatch(read(t, file), -1) {
+			target := file
+			if found[1] != "" {
+				target = filepath.Join(filepath.Dir(file), found[1])
+			}
+			if filepath.Ext(target) == "" {
+				if _, err := os.Stat(top + target); err != nil {
+					t.Errorf("%s links to %s: %v", file, found[0], err)
+				}
+				continue
+			}
+			if anchor := strings.TrimPrefix(found[2], "#"); anchor != "" && !slices.Contains(anchors(read(t, target)), anchor) {
+				t.Errorf("%s links to %s, which has no such heading", file, found[0])
+			}
+		}
 	}
-	if err := os.WriteFile(path, []byte(current), 0o644); err != nil {
-		t.Error(err)
+}
+
+// anchors returns the names by which GitHub links to the headings of a text.
+func anchors(text string) []string {
+	var names []string
+	for line := range strings.Lines(text) {
+		if heading, is := strings.CutPrefix(strings.TrimLeft(line, "#"), " "); is && strings.HasPrefix(line, "#") {
+			name := strings.ToLower(strings.TrimSpace(heading))
+			names = append(names, strings.ReplaceAll(regexp.MustCompile(`[^\w -]`).ReplaceAllString(name, ""), " ", "-"))
+		}
 	}
+	return names
 }
 
 func rulesTable(*testing.T) string {
@@ -257,9 +301,9 @@ func TestCommandsAreRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	inCI := strings.Fields(string(ci))
-	commands := Commands(read(t))
-	if len(commands) == 0 {
-		t.Fatal("README.md has no commands")
+	commands, err := Commands(top)
+	if err != nil || len(commands) == 0 {
+		t.Fatalf("%d commands, %v", len(commands), err)
 	}
 	for _, command := range commands {
 		words := strings.Fields(command)
@@ -279,8 +323,9 @@ func TestCommandsAreRun(t *testing.T) {
 	}
 }
 
-func read(t *testing.T) string {
-	data, err := os.ReadFile(path)
+func read(t *testing.T, file string) string {
+	t.Helper()
+	data, err := os.ReadFile(top + file)
 	if err != nil {
 		t.Fatal(err)
 	}
