@@ -63,8 +63,8 @@ smoke: build ## A short bench that fails when the plugin costs too much
 	$(WINDOW)
 
 .PHONY: mutants
-mutants: ## Take each rule, reference and lookup out in turn: a test must notice
-	go run ./tests/mutants
+mutants: ## Break conditions, rules, references and lookups one at a time: a test must notice (a sample; ALL=1, PKG=pkg/rules, SEED=n)
+	go run ./tests/mutants $(if $(ALL),-all) $(if $(PKG),-package $(PKG)) $(if $(SEED),-seed $(SEED))
 
 .PHONY: lint
 lint: ## Static checks

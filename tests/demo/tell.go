@@ -181,7 +181,7 @@ func why(id string) string {
 func printConsistency(out io.Writer, report story.Report) {
 	for _, line := range report.Log {
 		if level := line["consistency"]; level != "" {
-			fmt.Fprintln(out, strings.TrimSpace(fmt.Sprintf("  disks      of %s: %s %s", line.Item(), level, line["error"])))
+			fmt.Fprintln(out, strings.TrimRight(fmt.Sprintf("  disks      of %s: %s %s", line.Item(), level, line["error"]), " "))
 		}
 	}
 }

@@ -1,161 +1,120 @@
-// Command mutants breaks the plugin in one place at a time – a rule, a reference, a lookup is taken out – and runs the fast
-// tests. A mutant that no test notices is a rule that nothing guards: it is printed, and the exit code is 1.
+// Command mutants breaks the plugin in one place at a time and runs the tests: a condition is negated, && becomes ||, a comparison moves, continue becomes
+// break, a rule, reference or lookup is taken out. A mutant that no test notices is behaviour that nothing guards: it is printed, and the exit code is 1.
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
-	"go/ast"
-	"go/parser"
-	"go/token"
+	"math/rand/v2"
 	"os"
-	"os/exec"
 	"os/signal"
-	"path/filepath"
-	"regexp"
+	"slices"
 	"strings"
+	"sync"
+	"time"
 )
 
-// tables are the lists whose entries are taken out, one at a time: file and variable.
-var tables = []struct{ file, variable string }{
-	{"pkg/rules/rules.go", "All"},
-	{"pkg/graph/references.go", "references"},
-	{"pkg/graph/lookups.go", "lookups"},
+// packages are those that decide. Adapters and printing have tests of their own.
+var packages = []string{
+	"pkg/rules", "pkg/graph", "pkg/consistency", "pkg/options", "pkg/object", "pkg/backup", "pkg/freeze", "pkg/restore",
 }
 
-// The tests that must notice.
-var tests = []string{"./tests/scenarios"}
-
 func main() {
+	all := flag.Bool("all", false, "try all mutants, not a sample")
+	only := flag.String("package", "", "one package, say pkg/rules")
+	limit := flag.Duration("time", 4*time.Minute, "how long a sample may take")
+	seed := flag.Uint64("seed", uint64(time.Now().Unix()), "which sample")
+	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	survivors, err := run(ctx)
-	if err != nil {
+	if err := run(ctx, *all, *only, *limit, *seed); err != nil {
 		fmt.Fprintln(os.Stderr, "mutants:", err)
 		os.Exit(1)
 	}
-	if survivors > 0 {
-		fmt.Printf("%d mutants survived\n", survivors)
-		os.Exit(1)
-	}
-	fmt.Println("no mutant survived")
 }
 
-func run(ctx context.Context) (survivors int, err error) {
-	if out, err := goTest(ctx); err != nil {
-		return 0, fmt.Errorf("the tests fail without a mutant: %w\n%s", err, out)
-	}
-	for _, table := range tables {
-		source, entries, err := entriesOf(table.file, table.variable)
+func run(ctx context.Context, all bool, only string, limit time.Duration, seed uint64) error {
+	var mutants []mutant
+	for _, folder := range packages {
+		if only != "" && folder != only {
+			continue
+		}
+		found, err := mutantsOf(folder)
 		if err != nil {
-			return 0, err
+			return err
 		}
-		for _, e := range entries {
-			killer, err := try(ctx, table.file, without(source, e))
-			if err != nil {
-				return 0, err
+		mutants = append(mutants, found...)
+		if _, err := goTest(ctx, "./"+folder); err != nil {
+			return fmt.Errorf("without a mutant: %w", err)
+		}
+	}
+	if len(mutants) == 0 {
+		return fmt.Errorf("no mutants in %s; the packages are %s", only, strings.Join(packages, ", "))
+	}
+	if !all {
+		fmt.Printf("a sample of %d mutants, SEED=%d\n", len(mutants), seed)
+		rand.New(rand.NewPCG(seed, 0)).Shuffle(len(mutants), func(i, j int) { mutants[i], mutants[j] = mutants[j], mutants[i] })
+	}
+	counts, unlisted, err := tryAll(ctx, mutants, all, limit)
+	if err != nil {
+		return err
+	}
+	tried := counts[killed] + counts[survived]
+	fmt.Printf("%d of %d mutants were killed, %.1f %%; %d survive for a reason that is listed; %d places make no mutant that compiles\n",
+		counts[killed], tried, 100*float64(counts[killed])/float64(tried), counts[survived]-len(unlisted), counts[invalid])
+	var errs []error
+	for _, m := range unlisted {
+		errs = append(errs, fmt.Errorf("%s:%d survives: %s", m.file, m.line, m))
+	}
+	return errors.Join(errs...)
+}
+
+// workers try mutants side by side.
+const workers = 2
+
+// tryAll tries mutants, or as many as fit into the limit, and returns how many had which outcome and those that survive without a listed reason.
+func tryAll(ctx context.Context, mutants []mutant, all bool, limit time.Duration) (map[outcome]int, []mutant, error) {
+	var mu sync.Mutex
+	counts, seen, unlisted := map[outcome]int{}, map[string]outcome{}, []mutant{}
+	var errs []error
+	next, end := make(chan mutant), time.Now().Add(limit)
+	go func() {
+		defer close(next)
+		for _, m := range mutants {
+			if !all && time.Now().After(end) || ctx.Err() != nil {
+				return
 			}
-			if killer == "" {
-				survivors++
-				killer = "SURVIVED"
+			next <- m
+		}
+	}()
+	var group sync.WaitGroup
+	for range workers {
+		group.Go(func() {
+			for m := range next {
+				result, killer, err := try(ctx, m)
+				mu.Lock()
+				fmt.Printf("%-9s %s:%d %s  %s\n", result, m.file, m.line, m, killer)
+				counts[result]++
+				seen[m.String()] = result
+				if result == survived && equivalent[m.String()] == "" {
+					unlisted = append(unlisted, m)
+				}
+				if err != nil {
+					errs = append(errs, err)
+				}
+				mu.Unlock()
 			}
-			fmt.Printf("%-40s without %s\n", killer, firstLine(source[e.start:e.end]))
+		})
+	}
+	group.Wait()
+	for text := range equivalent {
+		if result, tried := seen[text]; tried && result != survived {
+			errs = append(errs, fmt.Errorf("equivalent.go lists a mutant that is %s: %s", result, text))
+		} else if !tried && all && slices.ContainsFunc(mutants, func(m mutant) bool { return strings.HasPrefix(text, m.file+" ") }) {
+			errs = append(errs, fmt.Errorf("equivalent.go lists a mutant that is none any more: %s", text))
 		}
 	}
-	return survivors, nil
-}
-
-// An entry is one element of a list, by its place in the source.
-type entry struct{ start, end int }
-
-// entriesOf finds the elements of the list that a variable is initialized with.
-func entriesOf(file, variable string) ([]byte, []entry, error) {
-	source, err := os.ReadFile(file)
-	if err != nil {
-		return nil, nil, err
-	}
-	set := token.NewFileSet()
-	parsed, err := parser.ParseFile(set, file, source, 0)
-	if err != nil {
-		return nil, nil, err
-	}
-	var entries []entry
-	ast.Inspect(parsed, func(node ast.Node) bool {
-		spec, is := node.(*ast.ValueSpec)
-		if !is || spec.Names[0].Name != variable || len(spec.Values) != 1 {
-			return true
-		}
-		list, is := spec.Values[0].(*ast.CompositeLit)
-		if !is {
-			return true
-		}
-		for _, element := range list.Elts {
-			entries = append(entries, entry{set.Position(element.Pos()).Offset, set.Position(element.End()).Offset})
-		}
-		return false
-	})
-	if len(entries) == 0 {
-		return nil, nil, fmt.Errorf("%s: no list %s", file, variable)
-	}
-	return source, entries, nil
-}
-
-// without returns the source with one element cut out. What it named stays in use, so that the mutant compiles.
-func without(source []byte, e entry) []byte {
-	rest := bytes.TrimPrefix(source[e.end:], []byte(","))
-	mutant := append(bytes.Clone(source[:e.start]), rest...)
-	return append(mutant, []byte("\nvar _ = []any{"+string(used(source[e.start:e.end]))+"}\n")...)
-}
-
-// used lists the functions that an element names.
-func used(element []byte) []byte {
-	names := regexp.MustCompile(`find: ([A-Za-z]+)[,}\s]`).FindSubmatch(element)
-	if names == nil {
-		return nil
-	}
-	return names[1]
-}
-
-var failed = regexp.MustCompile(`--- FAIL: (\S+/\S+/\S+)`)
-
-// try runs the tests with a file replaced and returns the first test that fails, "" if none does.
-func try(ctx context.Context, file string, mutant []byte) (killer string, err error) {
-	dir, err := os.MkdirTemp("", "mutant-")
-	if err != nil {
-		return "", err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	replacement := filepath.Join(dir, "mutant.go")
-	absolute, err := filepath.Abs(file)
-	if err != nil {
-		return "", err
-	}
-	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{absolute: replacement}})
-	if err != nil {
-		return "", err
-	}
-	overlayFile := filepath.Join(dir, "overlay.json")
-	if err := errors.Join(os.WriteFile(replacement, mutant, 0o600), os.WriteFile(overlayFile, overlay, 0o600)); err != nil {
-		return "", err
-	}
-	out, err := goTest(ctx, "-overlay", overlayFile)
-	if err == nil {
-		return "", nil
-	}
-	if name := failed.FindSubmatch(out); name != nil {
-		return string(name[1]), nil
-	}
-	return "", fmt.Errorf("a mutant of %s does not compile: %w\n%s", file, err, out)
-}
-
-func goTest(ctx context.Context, args ...string) ([]byte, error) {
-	return exec.CommandContext(ctx, "go", append(append([]string{"test", "-count=1", "-vet=off"}, args...), tests...)...).CombinedOutput()
-}
-
-func firstLine(text []byte) string {
-	line, _, _ := strings.Cut(string(text), "\n")
-	return line
+	return counts, unlisted, errors.Join(errs...)
 }
