@@ -49,7 +49,7 @@ func serve() {
 		return cluster.NewLive(config)
 	})
 	backups := oneRun(live, func(c *cluster.Live, log logrus.FieldLogger) *backup.Run {
-		return backup.NewRun(c, backup.Discover(c.Discovery), log)
+		return backup.NewRun(c, backup.Discover(c.Discovery), c, log)
 	})
 	restores := oneRun(live, func(c *cluster.Live, log logrus.FieldLogger) *restore.Run {
 		return restore.NewRun(c, c.Patch, log)

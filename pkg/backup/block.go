@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"sync"
 
 	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -13,6 +14,7 @@ import (
 	"velero-plugin-for-kubevirt/pkg/graph"
 	"velero-plugin-for-kubevirt/pkg/kubevirt"
 	"velero-plugin-for-kubevirt/pkg/object"
+	"velero-plugin-for-kubevirt/pkg/snapshot"
 )
 
 // memberKinds are the kinds that make up a VM's ItemBlock: its pods, whose hooks freeze and thaw the guest, and all that must be snapshotted in
@@ -28,9 +30,11 @@ var memberKinds = []schema.GroupResource{
 // A block is one ItemBlock, from Velero's first question about a member to its last call for a VM, VMI or DataVolume in it.
 type block struct {
 	window  *freeze.Window
-	members map[kubevirt.ID]bool      // whether Velero has asked what is related to it: then it is in the ItemBlock, and not only named by a member
-	items   map[kubevirt.ID]blockItem // VMs and VMIs, which Velero shows up to three times: what they refer to is found once
-	pending map[kubevirt.ID]bool      // members whose last call has not come
+	members map[kubevirt.ID]bool            // whether Velero has asked what is related to it: then it is in the ItemBlock, and not only named by a member
+	items   map[kubevirt.ID]blockItem       // VMs and VMIs, which Velero shows up to three times: what they refer to is found once
+	cutting sync.Mutex                      // guards cuts
+	cuts    map[kubevirt.ID]snapshot.Result // what the plugin snapshotted, by claim
+	pending map[kubevirt.ID]bool            // members whose last call has not come
 }
 
 // A blockItem is an object as Velero showed it when it put it into an ItemBlock. It must not be changed.
@@ -88,7 +92,7 @@ func (r *Run) enterBlock(id kubevirt.ID, obj map[string]any) *block {
 	if b == nil {
 		b = &block{
 			window:  freeze.Open(r.reader),
-			members: map[kubevirt.ID]bool{}, items: map[kubevirt.ID]blockItem{}, pending: map[kubevirt.ID]bool{},
+			members: map[kubevirt.ID]bool{}, items: map[kubevirt.ID]blockItem{}, pending: map[kubevirt.ID]bool{}, cuts: map[kubevirt.ID]snapshot.Result{},
 		}
 		r.blocks[id] = b
 	}
@@ -130,6 +134,7 @@ func (b *block) absorb(other *block) {
 	maps.Copy(b.members, other.members)
 	maps.Copy(b.items, other.items)
 	maps.Copy(b.pending, other.pending)
+	maps.Copy(b.cuts, other.cuts)
 }
 
 // inBlock returns a VM or VMI as Velero showed it when it put it into an ItemBlock; an empty one when it did not.

@@ -59,7 +59,7 @@ func TestItemBlocksAreNeededUnlessNoBackupNeedsThem(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			log, _ := logtest.NewNullLogger()
-			run := NewRun(cluster.FromObjects(test.backups), unserved, log)
+			run := NewRun(cluster.FromObjects(test.backups), unserved, nil, log)
 			if run.Calls().ItemBlocks != test.asks {
 				t.Errorf("Velero has to call for %+v", run.Calls())
 			}
@@ -70,7 +70,7 @@ func TestItemBlocksAreNeededUnlessNoBackupNeedsThem(t *testing.T) {
 // TestAllCallsAreNeededWhenBackupsCannotBeRead: what is not known may be needed.
 func TestAllCallsAreNeededWhenBackupsCannotBeRead(t *testing.T) {
 	log, hook := logtest.NewNullLogger()
-	if calls := NewRun(refusing{}, unserved, log).Calls(); calls != allCalls {
+	if calls := NewRun(refusing{}, unserved, nil, log).Calls(); calls != allCalls {
 		t.Errorf("Velero has to call for %+v", calls)
 	}
 	if entry := hook.LastEntry(); entry == nil || entry.Data["error"] == nil {
@@ -147,7 +147,7 @@ func TestABackupWithoutItemBlocksReadsAhead(t *testing.T) {
 				reader := secretsRecorder{secrets: map[string]bool{}, Reader: cluster.FromObjects([]*unstructured.Unstructured{
 					backupOf("InProgress", spec), instanceIn("shop", "VirtualMachine"), instanceIn("branch", "VirtualMachine"),
 				})}
-				NewRun(reader, servedByTest, log).Calls()
+				NewRun(reader, servedByTest, nil, log).Calls()
 				synctest.Wait()
 				if got := slices.Sorted(maps.Keys(reader.secrets)); !slices.Equal(got, test.read) {
 					t.Errorf("the secrets of %v are read, want those of %v", got, test.read)
@@ -186,7 +186,7 @@ func (f forbidding) List(ctx context.Context, query graph.Query) (*graph.Objects
 func checkAsksForInstances(t *testing.T, reader Reader, want bool) {
 	t.Helper()
 	log, _ := logtest.NewNullLogger()
-	if calls := NewRun(reader, unserved, log).Calls(); calls.Instances != want {
+	if calls := NewRun(reader, unserved, nil, log).Calls(); calls.Instances != want {
 		t.Errorf("Velero has to call for %+v", calls)
 	}
 }

@@ -19,6 +19,7 @@ type claim struct {
 	snapshotted time.Time // when Velero called the plugin for the claim and had taken its VolumeSnapshot; zero when it took none
 	group       string    // of the volumes that Velero snapshots together; empty for a claim of its own
 	files       bool      // whether Velero copies the files from a running pod
+	late        bool      // it was snapshotted when its guest had been thawed
 	brought     time.Time // when an item that the plugin knows in no ItemBlock first named the claim as an additional item
 }
 
@@ -69,7 +70,7 @@ func (r *Run) disks(claims []kubevirt.ID, joined time.Time) []consistency.Disk {
 		first := r.firstOfGroup(id)
 		disks = append(disks, consistency.Disk{
 			Name: id.Name, Snapshotted: taken, Files: !taken && r.claims[id].files,
-			Outside: first.snapshotted.Before(joined) || !first.brought.IsZero() && first.brought.Before(first.snapshotted),
+			Outside: first.late || first.snapshotted.Before(joined) || !first.brought.IsZero() && first.brought.Before(first.snapshotted),
 		})
 	}
 	return disks

@@ -31,6 +31,7 @@ type Reader interface {
 type Run struct {
 	reader    Reader
 	discovery Discovery
+	storage   Storage
 	log       logrus.FieldLogger
 
 	calls  func() Calls // what Velero has to call the plugin for, found out once
@@ -44,9 +45,9 @@ type Run struct {
 }
 
 // NewRun returns a run that has seen nothing. It makes no request.
-func NewRun(reader Reader, discovery Discovery, log logrus.FieldLogger) *Run {
+func NewRun(reader Reader, discovery Discovery, storage Storage, log logrus.FieldLogger) *Run {
 	r := &Run{
-		reader: reader, discovery: discovery, log: log,
+		reader: reader, discovery: discovery, storage: storage, log: log,
 		blocks: map[kubevirt.ID]*block{}, claims: map[kubevirt.ID]claim{}, namespaces: map[string]bool{},
 	}
 	r.calls = sync.OnceValue(r.neededCalls)
@@ -69,7 +70,13 @@ func (r *Run) BackUp(ctx context.Context, id kubevirt.ID, obj map[string]any, ba
 	if onlyCall {
 		r.readLists(id.Namespace)
 	}
-	r.recordSnapshot(id, obj, backup)
+	snapshots, err := r.snapshotClaim(ctx, id, obj, backup, scope)
+	if err != nil {
+		return nil, err
+	}
+	if snapshots == nil {
+		r.recordSnapshot(id, obj, backup)
+	}
 	known := r.inBlock(id)
 	neighbours, err := r.neighbours(ctx, id, obj, known)
 	if err != nil {
@@ -90,7 +97,7 @@ func (r *Run) BackUp(ctx context.Context, id kubevirt.ID, obj map[string]any, ba
 	} else if id.GroupResource == kubevirt.DataVolumes {
 		r.finish(id)
 	}
-	return notByThemselves(in.AdditionalItems, known.related, scope), err
+	return append(notByThemselves(in.AdditionalItems, known.related, scope), snapshots...), err
 }
 
 // neighbours returns what an item refers to: as found when Velero put it into an ItemBlock, or found now.

@@ -20,6 +20,7 @@ type scope struct {
 	allFiles   bool // it copies the files of all volumes that are not excluded
 	itemBlocks bool // the plugin has to be asked about ItemBlocks
 
+	policy     policy // of its volumes
 	spec       velerov1.BackupSpec
 	namespaces *collections.NamespaceIncludesExcludes
 	resources  resourceFilter
@@ -35,14 +36,18 @@ type resourceFilter interface {
 
 // scope returns what a Backup takes.
 func (r *Run) scope(backup *velerov1.Backup) (*scope, error) {
-	if known, found := r.scopes.Load(backup.UID); found {
+	if known, is := r.scopes.Load(backup.UID); is {
 		return known.(*scope), nil
 	}
 	helper, err := r.discovery()
 	if err != nil {
 		return nil, fmt.Errorf("reading which resources the cluster serves, for the filters of Backup %s/%s: %w", backup.Namespace, backup.Name, err)
 	}
-	known, _ := r.scopes.LoadOrStore(backup.UID, newScope(backup, helper))
+	found := newScope(backup, helper)
+	if found.policy, err = r.policyOf(backup); err != nil {
+		return nil, err
+	}
+	known, _ := r.scopes.LoadOrStore(backup.UID, found)
 	return known.(*scope), nil
 }
 

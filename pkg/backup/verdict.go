@@ -15,6 +15,7 @@ import (
 	"velero-plugin-for-kubevirt/pkg/kubevirt"
 	"velero-plugin-for-kubevirt/pkg/object"
 	"velero-plugin-for-kubevirt/pkg/options"
+	"velero-plugin-for-kubevirt/pkg/snapshot"
 )
 
 // Judge writes into a VM, or an instance of its own, how consistent its disks are, and logs it. It is the last call for the item: all of its disks have
@@ -93,7 +94,7 @@ func (r *Run) blockOf(id kubevirt.ID) (*block, bool) {
 	if b := r.blocks[id]; b != nil {
 		return b, b.members[id]
 	}
-	return &block{window: freeze.Open(r.reader)}, false
+	return &block{window: freeze.Open(r.reader), cuts: map[kubevirt.ID]snapshot.Result{}}, false
 }
 
 // factsFromLists gathers what matters of a VM without ItemBlocks, from lists that all VMs share: whether it runs, and of which disks Velero copies the files.

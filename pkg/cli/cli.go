@@ -37,7 +37,7 @@ and it is used through "velero backup create", "velero restore create" and sched
 		SilenceUsage:  true,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newGraph(), newInstall(), newVersion(version))
+	root.AddCommand(newGraph(), newPolicy(), newInstall(), newVersion(version))
 	return root
 }
 

@@ -12,7 +12,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/discovery/cached/memory"
 	"k8s.io/client-go/dynamic"
@@ -36,6 +35,7 @@ const pageSize = 500
 type Live struct {
 	lists   metadata.Interface
 	objects dynamic.Interface
+	watches dynamic.Interface // without a limit of time
 	raw     rest.Interface
 	config  *rest.Config
 	mapper  meta.RESTMapper // knows in which version a resource is served
@@ -57,6 +57,12 @@ func NewLive(config *rest.Config) (*Live, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making a client for %s: %w", config.Host, err)
 	}
+	unlimited := rest.CopyConfig(config)
+	unlimited.Timeout = 0
+	watches, err := dynamic.NewForConfig(unlimited)
+	if err != nil {
+		return nil, fmt.Errorf("making a client for %s: %w", config.Host, err)
+	}
 	discoverer, err := discovery.NewDiscoveryClientForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("making a client for %s: %w", config.Host, err)
@@ -67,7 +73,7 @@ func NewLive(config *rest.Config) (*Live, error) {
 		return nil, fmt.Errorf("making a client for %s: client-go's cache of what a server serves has lost a method", config.Host)
 	}
 	return &Live{
-		lists: lists, objects: objects, raw: discoverer.RESTClient(), config: config,
+		lists: lists, objects: objects, watches: watches, raw: discoverer.RESTClient(), config: config,
 		mapper: restmapper.NewDeferredDiscoveryRESTMapper(cached), Discovery: aggregated, answers: map[any]any{},
 	}, nil
 }
@@ -232,19 +238,4 @@ func (l *Live) get(ctx context.Context, id kubevirt.ID) (map[string]any, error) 
 		return nil, err
 	}
 	return obj.Object, nil
-}
-
-// Patch changes an object by a JSON merge patch.
-func (l *Live) Patch(ctx context.Context, id kubevirt.ID, patch []byte) error {
-	resource, found, err := l.served(id.GroupResource)
-	if err == nil && !found {
-		err = fmt.Errorf("the cluster does not serve %s", id.GroupResource)
-	}
-	if err == nil {
-		_, err = l.objects.Resource(resource).Namespace(id.Namespace).Patch(ctx, id.Name, types.MergePatchType, patch, metav1.PatchOptions{})
-	}
-	if err != nil {
-		return fmt.Errorf("patching %s: %w", id, err)
-	}
-	return nil
 }

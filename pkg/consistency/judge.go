@@ -30,6 +30,8 @@ type Facts struct {
 	// Frozen is what the guest said after the last snapshot; NotAsked is why it was not asked or did not answer.
 	Frozen   bool
 	NotAsked error
+	// MaxFreeze is how long the guest may stay frozen; then the plugin thaws it. 0 when the plugin does not.
+	MaxFreeze time.Duration
 	// Window is the time from the first snapshot's request to the end of the last, in which the guest had to stay frozen.
 	Window time.Duration
 	// Unseen are the reads that failed.
@@ -259,18 +261,26 @@ func migrating(vmi *virtv1.VirtualMachineInstance) bool {
 	return state != nil && !state.Completed && !state.Failed
 }
 
+// IsWindows tells whether a guest runs Windows, as its agent says.
+func IsWindows(vmi *virtv1.VirtualMachineInstance) bool {
+	return vmi.Status.GuestOSInfo.ID == "mswindows"
+}
+
 // windowsFreezeLimit is how long Windows holds its writers in a freeze (VSS).
 const windowsFreezeLimit = 10 * time.Second
 
 // longestFreeze returns how long the guest stays frozen at most: then virt-freezer's timer thaws it, or Windows itself.
 func longestFreeze(f Facts) time.Duration {
-	if f.After.Status.GuestOSInfo.ID == "mswindows" {
-		return windowsFreezeLimit
-	}
 	limit := freezerTimeout
+	if IsWindows(f.After) {
+		limit = windowsFreezeLimit
+	}
 	for _, launcher := range f.Launchers {
 		command, _ := freezeHook(launcher.Before)
 		limit = min(limit, timeoutOf(command))
+	}
+	if f.MaxFreeze > 0 {
+		limit = min(limit, f.MaxFreeze)
 	}
 	return limit
 }
@@ -285,6 +295,15 @@ func freezeHook(pod *corev1.Pod) ([]string, bool) {
 		return nil, false
 	}
 	return command, strings.HasSuffix(command[0], "virt-freezer") && slices.Contains(command, "--freeze")
+}
+
+// ThawHook returns the command by which Velero thaws the guest of a launcher pod after the snapshots, and its container; nothing for a pod without it.
+func ThawHook(pod *corev1.Pod) (container string, command []string) {
+	const prefix = "post.hook.backup.velero.io/"
+	if err := json.Unmarshal([]byte(pod.Annotations[prefix+"command"]), &command); err != nil || len(command) == 0 {
+		return "", nil
+	}
+	return pod.Annotations[prefix+"container"], command
 }
 
 // freezerTimeout is after how long a guest thaws by itself unless its hook says otherwise (KubeVirt 1.9.0,

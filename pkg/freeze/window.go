@@ -47,8 +47,9 @@ type guest struct {
 	launchers []*corev1.Pod
 	vmi       *virtv1.VirtualMachineInstance
 	agent     *virtv1.VirtualMachineInstanceGuestAgentInfo
-	session   *session // nil when the guest cannot be frozen
-	unseen    error    // why one of these could not be read
+	session   *session           // nil when the guest cannot be frozen
+	thawed    *consistency.Facts // what was known when the plugin thawed the guest; nil when Velero does
+	unseen    error              // why one of these could not be read
 }
 
 // Open returns a window that no guest has joined.
@@ -70,14 +71,14 @@ func (w *Window) Join(ctx context.Context, instance kubevirt.ID, launcher *corev
 	if known {
 		return
 	}
-	seen := look(ctx, w.reader, instance, launcher)
+	seen := lookBefore(ctx, w.reader, instance, launcher)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	g.vmi, g.agent, g.session, g.unseen = seen.vmi, seen.agent, seen.session, seen.unseen
 }
 
-// look reads what a guest is like before the hooks.
-func look(ctx context.Context, reader Reader, instance kubevirt.ID, launcher *corev1.Pod) (seen guest) {
+// lookBefore reads what a guest is like before the hooks.
+func lookBefore(ctx context.Context, reader Reader, instance kubevirt.ID, launcher *corev1.Pod) (seen guest) {
 	seen.vmi, seen.unseen = now[virtv1.VirtualMachineInstance](ctx, reader, instance)
 	if seen.unseen != nil || seen.vmi == nil || !consistency.HasAgent(seen.vmi) {
 		return seen
@@ -92,8 +93,7 @@ func look(ctx context.Context, reader Reader, instance kubevirt.ID, launcher *co
 	}
 	expected := consistency.Facts{Joined: true, Before: seen.vmi, After: seen.vmi, Agent: seen.agent, Launchers: []consistency.Launcher{{Before: launcher}}}
 	if expected.MayBeFrozen() {
-		pod := kubevirt.ID{GroupResource: kubevirt.Pods, Namespace: launcher.Namespace, Name: launcher.Name}
-		seen.session = startSession(ctx, reader, instance, pod)
+		seen.session = startSession(ctx, reader, instance, idOf(launcher))
 	}
 	return seen
 }
@@ -143,47 +143,64 @@ func (w *Window) Joined(instance kubevirt.ID) time.Time {
 // errNotAsked is why a guest was not asked that, when its pod joined the ItemBlock, was not one that can be frozen.
 var errNotAsked = errors.New("the guest was not asked whether it is frozen")
 
-// Facts returns what is known of a VM or of an instance of its own after the last snapshot, and asks its guest whether it is frozen. The disks are
-// for the caller to add. Everything is read at once: the guest is frozen meanwhile.
+// Facts returns what is known of a VM or of an instance of its own after the last snapshot, and asks its guest whether it is frozen. If the window has
+// thawed the guest, it is what was known then. The disks are for the caller to add.
 func (w *Window) Facts(ctx context.Context, item, instance kubevirt.ID) consistency.Facts {
 	w.mu.Lock()
 	g, first := w.guests[instance], w.first
+	w.mu.Unlock()
 	if g == nil {
 		g = &guest{}
 	}
-	w.mu.Unlock()
+	if g.thawed != nil {
+		return *g.thawed
+	}
+	var begin time.Time
+	var unseen error
+	var reading sync.WaitGroup
+	if g.vmi != nil && first.Name != "" {
+		reading.Go(func() { begin, unseen = w.begin(ctx, first, g.joined) })
+	}
+	facts := w.look(ctx, g, item, instance)
+	reading.Wait()
+	if !begin.IsZero() {
+		facts.Window = time.Since(begin)
+	}
+	if unseen != nil {
+		facts.Unseen = append(facts.Unseen, unseen)
+	}
+	return facts
+}
 
+// look reads everything at once: the guest is frozen meanwhile.
+func (w *Window) look(ctx context.Context, g *guest, item, instance kubevirt.ID) consistency.Facts {
 	facts := consistency.Facts{
 		Snapshots: true, Before: g.vmi, Agent: g.agent, Launchers: make([]consistency.Launcher, len(g.launchers)), NotAsked: errNotAsked,
 	}
 	var reads sync.WaitGroup
-	failures := make([]error, 3+len(g.launchers))
+	failures := make([]error, 2+len(g.launchers))
 	reads.Go(func() { facts.After, failures[0] = now[virtv1.VirtualMachineInstance](ctx, w.reader, instance) })
 	if g.vmi != nil && item.GroupResource == kubevirt.VirtualMachines {
 		reads.Go(func() { facts.Machine, failures[1] = now[virtv1.VirtualMachine](ctx, w.reader, item) })
 	}
-	var begin time.Time
-	if g.vmi != nil && first.Name != "" {
-		reads.Go(func() { begin, failures[2] = w.begin(ctx, first, g.joined) })
-	}
 	for n, launcher := range g.launchers {
 		facts.Launchers[n].Before = launcher
-		id := kubevirt.ID{GroupResource: kubevirt.Pods, Namespace: launcher.Namespace, Name: launcher.Name}
-		reads.Go(func() { facts.Launchers[n].After, failures[3+n] = now[corev1.Pod](ctx, w.reader, id) })
+		reads.Go(func() { facts.Launchers[n].After, failures[2+n] = now[corev1.Pod](ctx, w.reader, idOf(launcher)) })
 	}
 	if g.session != nil {
 		reads.Go(func() { facts.Frozen, facts.NotAsked = isFrozen(ctx, w.reader, g.session) })
 	}
 	reads.Wait()
-	if !begin.IsZero() {
-		facts.Window = time.Since(begin)
-	}
 	for _, err := range append(failures, g.unseen) {
 		if err != nil {
 			facts.Unseen = append(facts.Unseen, err)
 		}
 	}
 	return facts
+}
+
+func idOf(pod *corev1.Pod) kubevirt.ID {
+	return kubevirt.ID{GroupResource: kubevirt.Pods, Namespace: pod.Namespace, Name: pod.Name}
 }
 
 // begin returns when the first snapshot of the ItemBlock was asked for. Without that snapshot – a data mover removes it when it has the data – it is

@@ -117,6 +117,10 @@ const (
 	ConsistencyPolicy = Consistency + "-policy"
 )
 
+// Snapshotter is the value of the parameter "snapshotter" of a volume policy's action "custom" by which the plugin is asked to take the snapshots
+// (Velero 1.18.1, internal/resourcepolicies/resource_policies.go).
+const Snapshotter = "kubevirt"
+
 // ResolvedSource is the plugin's own annotation on a backed-up DataVolume: the disk or snapshot that its DataSource stands for,
 // as the source of a DataVolume in JSON.
 const ResolvedSource = "velero.kubevirt.io/resolved-source"

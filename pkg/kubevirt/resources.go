@@ -65,6 +65,7 @@ var (
 	ResourceClaims               = schema.GroupResource{Group: "resource.k8s.io", Resource: "resourceclaims"}
 	ResourceClaimTemplates       = schema.GroupResource{Group: "resource.k8s.io", Resource: "resourceclaimtemplates"}
 	VolumeSnapshots              = schema.GroupResource{Group: "snapshot.storage.k8s.io", Resource: "volumesnapshots"}
+	VolumeSnapshotContents       = schema.GroupResource{Group: "snapshot.storage.k8s.io", Resource: "volumesnapshotcontents"}
 	NetworkAttachmentDefinitions = schema.GroupResource{Group: "k8s.cni.cncf.io", Resource: "network-attachment-definitions"}
 	// GuestAgentInfos are no objects: KubeVirt asks the guest agent when one is read.
 	GuestAgentInfos = schema.GroupResource{Group: core.GroupName, Resource: "virtualmachineinstanceguestagentinfos"}

@@ -57,7 +57,7 @@ func BenchmarkCalls(b *testing.B) {
 	backup := &velerov1.Backup{ObjectMeta: metav1.ObjectMeta{Namespace: "velero", Name: mark}}
 	b.ReportAllocs()
 	for b.Loop() {
-		run := kvbackup.NewRun(reader, scenarios.Discovery, log) // as for each backup
+		run := kvbackup.NewRun(reader, scenarios.Discovery, nil, log) // as for each backup
 		block, podBlock := actions.NewItemBlock(run), actions.NewPodItemBlock(run)
 		execute, consistency := actions.NewBackup(run), actions.NewConsistency(run)
 		relate := func(action *actions.ItemBlock, kind string) error {

@@ -311,8 +311,12 @@ func TestTheReadmesCommandsWork(t *testing.T) {
 		if words[0] == filepath.Base(binary) {
 			typed := exec.CommandContext(t.Context(), binary, words[1:]...)
 			typed.Env = append(os.Environ(), "KUBECONFIG="+w.Kubeconfig)
-			if out, err := typed.CombinedOutput(); err != nil {
+			out, err := typed.CombinedOutput()
+			if err != nil {
 				t.Errorf("%s: %v\n%s", command, err, out)
+			}
+			if words[1] == "policy" { // a person pipes it into kubectl apply
+				w.loadPolicy(t, string(out))
 			}
 			ran++
 		}

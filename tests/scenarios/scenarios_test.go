@@ -21,7 +21,7 @@ func TestActions(t *testing.T) {
 		log, hook := logtest.NewNullLogger()
 		log.SetLevel(logrus.DebugLevel)
 		reader := cluster.FromObjects(objects)
-		run, restores := backup.NewRun(reader, Discovery, log), restore.NewRun(reader, nil, log)
+		run, restores := backup.NewRun(reader, Discovery, nil, log), restore.NewRun(reader, nil, log)
 		return &inProcess{
 			hook:   hook,
 			backup: actions.NewBackup(run), ownDisk: actions.NewDataVolumeBackup(run),

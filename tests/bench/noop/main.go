@@ -33,7 +33,7 @@ func main() {
 	flags.String("kubeconfig", "", "")
 	flags.String("kubecontext", "", "")
 	server := framework.NewServer().BindFlags(flags)
-	run := kvbackup.NewRun(cluster.FromObjects([]*unstructured.Unstructured{objectsAlone}), nothingServed, logrus.New())
+	run := kvbackup.NewRun(cluster.FromObjects([]*unstructured.Unstructured{objectsAlone}), nothingServed, nil, logrus.New())
 	for name, action := range map[string]applicable{
 		"bench/backup":             actions.NewBackup(run),
 		"bench/backup-datavolumes": actions.NewDataVolumeBackup(run),
