@@ -27,7 +27,7 @@ var vmHold = Rule{
 			return Result{}, err
 		}
 		spec, err := object.Map(vm, "spec")
-		if err != nil || spec == nil {
+		if err != nil {
 			return Result{}, err
 		}
 		if running, _ := spec["running"].(bool); running {

@@ -17,7 +17,7 @@ var vmMemoryDump = Rule{
 	Why:    "The volume of a memory dump is taken out of the VM's spec: KubeVirt would dump the memory of the restored guest over it.",
 	Apply: func(vm map[string]any, _ Input) (Result, error) {
 		spec, err := object.Map(vm, "spec.template.spec")
-		if err != nil || spec == nil {
+		if err != nil {
 			return Result{}, err
 		}
 		volumes, err := object.Find(spec, "volumes[]")

@@ -18,7 +18,7 @@ import (
 
 // packages are those that decide. Adapters and printing have tests of their own.
 var packages = []string{
-	"pkg/rules", "pkg/graph", "pkg/consistency", "pkg/options", "pkg/object", "pkg/backup", "pkg/freeze", "pkg/restore",
+	"pkg/rules", "pkg/graph", "pkg/consistency", "pkg/options", "pkg/object", "pkg/backup", "pkg/snapshot", "pkg/freeze", "pkg/restore",
 }
 
 func main() {

@@ -25,6 +25,9 @@ var (
 	failedTest = regexp.MustCompile(`--- FAIL: (\S+)`)
 )
 
+// alsoTestedBy are tests of a package elsewhere, besides its own and the scenarios.
+var alsoTestedBy = map[string][]string{"pkg/graph": {"./pkg/cli"}}
+
 // try runs the tests of a mutant's package, then the scenarios, until one fails. A test that panics or does not end kills it, too.
 func try(ctx context.Context, m mutant) (result outcome, killer string, err error) {
 	dir, err := os.MkdirTemp("", "mutant-")
@@ -44,7 +47,8 @@ func try(ctx context.Context, m mutant) (result outcome, killer string, err erro
 	if err := errors.Join(os.WriteFile(changed, m.source, 0o600), os.WriteFile(overlay, replace, 0o600)); err != nil {
 		return "", "", err
 	}
-	for _, tests := range []string{"./" + filepath.Dir(m.file), "./tests/scenarios"} {
+	folder := filepath.ToSlash(filepath.Dir(m.file))
+	for _, tests := range append([]string{"./" + folder, "./tests/scenarios"}, alsoTestedBy[folder]...) {
 		out, err := goTest(ctx, tests, "-overlay", overlay)
 		switch {
 		case ctx.Err() != nil:
