@@ -86,7 +86,10 @@ func (r *Run) snapshotClaim(ctx context.Context, id kubevirt.ID, obj map[string]
 	result, done := r.cutOf(b, id)
 	if !done {
 		r.cut(ctx, b, id, backup, scope)
-		result, _ = r.cutOf(b, id)
+		result, done = r.cutOf(b, id)
+	}
+	if !done {
+		return nil, object.Failed(obj, "snapshotting", errors.New("it was deleted or excluded from the backup meanwhile"))
 	}
 	if result.Err != nil {
 		return nil, result.Err
@@ -110,7 +113,6 @@ func (r *Run) cutOf(b *block, id kubevirt.ID) (snapshot.Result, bool) {
 // when they have been frozen for as long as they may, they are thawed at once, and the snapshots go on.
 func (r *Run) cut(ctx context.Context, b *block, id kubevirt.ID, backup *velerov1.Backup, scope *scope) {
 	began := time.Now()
-	requests, failed, complete := r.requestsFor(ctx, b, id, backup, scope)
 	thaw := sync.OnceValue(func() time.Time {
 		if err := b.window.Thaw(ctx, began); err != nil {
 			r.log.WithError(err).Warn("a guest could not be thawed now; Velero's hooks thaw it after the ItemBlock")
@@ -119,6 +121,7 @@ func (r *Run) cut(ctx context.Context, b *block, id kubevirt.ID, backup *velerov
 	})
 	limit := time.AfterFunc(b.window.MaxFreeze(), func() { thaw() })
 	defer limit.Stop()
+	requests, failed, complete := r.requestsFor(ctx, b, id, backup, scope)
 	timeout, cancel := context.WithTimeout(ctx, backup.Spec.CSISnapshotTimeout.Duration)
 	defer cancel()
 	var trouble atomic.Bool
@@ -136,7 +139,7 @@ func (r *Run) cut(ctx context.Context, b *block, id kubevirt.ID, backup *velerov
 // requestsFor returns what has to be snapshotted with a claim, what cannot be, and whether no other claim of the ItemBlock is left to Velero. The guests are
 // frozen meanwhile: all claims are looked at at once.
 func (r *Run) requestsFor(ctx context.Context, b *block, id kubevirt.ID, backup *velerov1.Backup, scope *scope) (requests []snapshot.Request, failed []snapshot.Result, complete bool) {
-	claims := slices.DeleteFunc(r.claimsToCut(b, id), func(claim kubevirt.ID) bool { return !scope.admits(claim) })
+	claims := slices.DeleteFunc(r.claimsToCut(b, id), func(claim kubevirt.ID) bool { return claim != id && !scope.admits(claim) })
 	type answer struct {
 		request *snapshot.Request
 		left    bool

@@ -74,7 +74,12 @@ func vmOf(instance kubevirt.ID, g *guest) kubevirt.ID {
 	return instance
 }
 
+// thawLimit is how long a thaw may take: as long as Velero waits for a hook that does not say otherwise. An exec does not end by itself where a node hangs.
+const thawLimit = 30 * time.Second
+
 func (w *Window) thaw(ctx context.Context, g *guest) error {
+	ctx, cancel := context.WithTimeout(ctx, thawLimit)
+	defer cancel()
 	var errs []error
 	for _, launcher := range g.launchers {
 		container, command := consistency.ThawHook(launcher)

@@ -1,0 +1,230 @@
+package backup
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
+	logtest "github.com/sirupsen/logrus/hooks/test"
+	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	"velero-plugin-for-kubevirt/pkg/cluster"
+	"velero-plugin-for-kubevirt/pkg/kubevirt"
+	"velero-plugin-for-kubevirt/pkg/object"
+)
+
+// storageYAML is a cluster with two storage classes, of which Velero can snapshot one, and a claim of each.
+const storageYAML = `
+{apiVersion: v1, kind: ConfigMap, metadata: {namespace: velero, name: one-cut}, data: {policy.yaml: "version: v1\nvolumePolicies:\n- conditions: {storageClass: [fast, unlabelled]}\n  action: {type: custom, parameters: {snapshotter: SNAPSHOTTER}}\n"}}
+---
+{apiVersion: storage.k8s.io/v1, kind: StorageClass, metadata: {name: fast}, provisioner: csi.example.com}
+---
+{apiVersion: storage.k8s.io/v1, kind: StorageClass, metadata: {name: slow}, provisioner: csi.example.com}
+---
+{apiVersion: storage.k8s.io/v1, kind: StorageClass, metadata: {name: unlabelled}, provisioner: other.example.com}
+---
+{apiVersion: snapshot.storage.k8s.io/v1, kind: VolumeSnapshotClass, metadata: {name: snap, labels: {velero.io/csi-volumesnapshot-class: "true"}}, driver: csi.example.com, deletionPolicy: Delete}
+`
+
+// claimYAML is a claim and its volume.
+const claimYAML = `
+---
+{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {namespace: shop, name: NAME, uid: uid-NAME, labels: {app: web, velero.io/exclude-from-backup: "EXCLUDED"}}, spec: {storageClassName: CLASS, volumeName: pv-NAME, resources: {requests: {storage: 1Mi}}}, status: {phase: Bound}}
+---
+{apiVersion: v1, kind: PersistentVolume, metadata: {name: pv-NAME}, spec: {storageClassName: CLASS, csi: {driver: csi.example.com, volumeHandle: NAME}}, status: {phase: Bound}}
+`
+
+// testStorage takes snapshots in no time. A fake client stands for the API server.
+type testStorage struct {
+	client client.Client
+	mu     sync.Mutex
+	made   map[string]map[string]any
+}
+
+func (s *testStorage) Client() (client.Client, error) { return s.client, nil }
+
+func (s *testStorage) Create(_ context.Context, id kubevirt.ID, obj map[string]any) (map[string]any, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.made[id.Name] = obj
+	return obj, nil
+}
+
+func (s *testStorage) Await(_ context.Context, _ kubevirt.ID, done func(map[string]any) (bool, error)) error {
+	is, err := done(map[string]any{"spec": map[string]any{"driver": "csi.example.com"}, "status": map[string]any{
+		"boundVolumeSnapshotContentName": "content", "snapshotHandle": "handle", "restoreSize": int64(2 << 20),
+	}})
+	if err == nil && !is {
+		err = fmt.Errorf("not done")
+	}
+	return err
+}
+
+func (s *testStorage) Delete(context.Context, kubevirt.ID) error { return nil }
+
+// storageWith returns a run on a cluster with claims, written as name:class, in one ItemBlock.
+func storageWith(t *testing.T, snapshotter string, claims ...string) (*Run, *testStorage, map[string]map[string]any) {
+	t.Helper()
+	text := strings.Replace(storageYAML, "SNAPSHOTTER", snapshotter, 1)
+	for _, claim := range claims {
+		name, class, _ := strings.Cut(claim, ":")
+		class, excluded := strings.TrimSuffix(class, "!"), strings.HasSuffix(class, "!")
+		text += strings.NewReplacer("NAME", name, "CLASS", class, "EXCLUDED", fmt.Sprint(excluded)).Replace(claimYAML)
+	}
+	objects, err := cluster.ReadObjects(strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	scheme := runtime.NewScheme()
+	if err := clientscheme.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	if err := snapshotv1.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	builder, items := fake.NewClientBuilder().WithScheme(scheme), map[string]map[string]any{}
+	for _, obj := range objects {
+		builder.WithObjects(obj.DeepCopy())
+		if obj.GetKind() == "PersistentVolumeClaim" {
+			items[obj.GetName()] = obj.Object
+		}
+	}
+	storage := &testStorage{client: builder.Build(), made: map[string]map[string]any{}}
+	log, _ := logtest.NewNullLogger()
+	r := NewRun(cluster.FromObjects(objects), servedByTest, storage, log)
+	var members []kubevirt.ID
+	for name := range items {
+		members = append(members, inShop(kubevirt.PersistentVolumeClaims, name))
+	}
+	r.enterBlock(vm, nil)
+	r.addMembers(vm, members, blockItem{})
+	return r, storage, items
+}
+
+func withPolicy() *velerov1.Backup {
+	backup := &velerov1.Backup{ObjectMeta: metav1.ObjectMeta{Namespace: "velero", Name: "nightly", UID: "uid"}}
+	backup.Spec.ResourcePolicy = &corev1.TypedLocalObjectReference{Kind: "configmap", Name: "one-cut"}
+	backup.Spec.CSISnapshotTimeout.Duration = time.Minute
+	return backup
+}
+
+// claimsOfMade returns the claims of which snapshots were made.
+func (s *testStorage) claimsOfMade(t *testing.T) []string {
+	t.Helper()
+	var claims []string
+	for _, obj := range s.made {
+		name, _, _ := unstructured.NestedString(obj, "spec", "source", "persistentVolumeClaimName")
+		claims = append(claims, name)
+	}
+	slices.Sort(claims)
+	return claims
+}
+
+func TestAllClaimsThatThePolicyGivesToThePluginAreSnapshottedWithTheFirst(t *testing.T) {
+	for name, c := range map[string]struct {
+		claims []string
+		made   []string
+	}{
+		"both":                  {[]string{"root:fast", "data:fast"}, []string{"data", "root"}},
+		"one is left to Velero": {[]string{"root:fast", "data:slow"}, []string{"root"}},
+		"one is excluded":       {[]string{"root:fast", "data:fast!"}, []string{"root"}},
+		"one has no class":      {[]string{"root:fast", "data:unlabelled"}, []string{"root"}},
+		"alone":                 {[]string{"root:fast"}, []string{"root"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, storage, items := storageWith(t, "kubevirt", c.claims...)
+			additional, err := r.BackUp(t.Context(), root, items["root"], withPolicy())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if made := storage.claimsOfMade(t); !slices.Equal(made, c.made) {
+				t.Errorf("snapshots of %v", made)
+			}
+			snapshot := object.Annotation(items["root"], "velero.io/volume-snapshot-name")
+			if storage.made[snapshot] == nil || len(additional) != 1 || additional[0] != inShop(kubevirt.VolumeSnapshots, snapshot) {
+				t.Errorf("snapshot %q of %v; Velero is told of %v", snapshot, storage.made, additional)
+			}
+			if size, _, _ := unstructured.NestedString(items["root"], "spec", "resources", "requests", "storage"); size != "2Mi" {
+				t.Errorf("the restored claim asks for %s, its snapshot needs 2Mi", size)
+			}
+			for key, want := range map[string]string{"velero.io/backup-name": "nightly", "velero.io/volume-snapshot-name": snapshot, "app": "web"} {
+				if got := object.Label(items["root"], key); got != want {
+					t.Errorf("label %s is %q", key, got)
+				}
+			}
+			made := storage.made[snapshot]
+			for key, want := range map[string]string{"velero.io/backup-name": "nightly", "velero.io/backup-uid": "uid", "app": "web"} {
+				if got := object.Label(made, key); got != want {
+					t.Errorf("label %s of the VolumeSnapshot is %q", key, got)
+				}
+			}
+			if class, _, _ := unstructured.NestedString(made, "spec", "volumeSnapshotClassName"); class != "snap" {
+				t.Errorf("class %q", class)
+			}
+		})
+	}
+}
+
+func TestTheSecondClaimFindsItsSnapshot(t *testing.T) {
+	r, storage, items := storageWith(t, "kubevirt", "root:fast", "data:fast")
+	for _, name := range []string{"root", "data"} {
+		if _, err := r.BackUp(t.Context(), inShop(kubevirt.PersistentVolumeClaims, name), items[name], withPolicy()); err != nil {
+			t.Fatal(err)
+		}
+		if len(storage.made) != 2 {
+			t.Errorf("there are %d snapshots", len(storage.made))
+		}
+	}
+	again, _, items := storageWith(t, "kubevirt", "root:fast")
+	if _, err := again.BackUp(t.Context(), root, items["root"], withPolicy()); err != nil {
+		t.Fatal(err)
+	}
+	if name := object.Annotation(items["root"], "velero.io/volume-snapshot-name"); storage.made[name] == nil {
+		t.Errorf("a plugin that is started again makes another snapshot, %s", name)
+	}
+}
+
+func TestWhatThePluginDoesNotSnapshot(t *testing.T) {
+	no, yes := false, true
+	for name, c := range map[string]struct {
+		snapshotter, claim string
+		change             func(*velerov1.Backup)
+		err                string
+	}{
+		"without a policy":         {"kubevirt", "root:fast", func(b *velerov1.Backup) { b.Spec.ResourcePolicy = nil }, ""},
+		"for another snapshotter":  {"other", "root:fast", func(*velerov1.Backup) {}, ""},
+		"of another storage class": {"kubevirt", "root:slow", func(*velerov1.Backup) {}, ""},
+		"without snapshots":        {"kubevirt", "root:fast", func(b *velerov1.Backup) { b.Spec.SnapshotVolumes = &no }, ""},
+		"when the backup is over":  {"kubevirt", "root:fast", func(b *velerov1.Backup) { b.Status.Phase = "Finalizing" }, ""},
+		"when it failed in part":   {"kubevirt", "root:fast", func(b *velerov1.Backup) { b.Status.Phase = "FinalizingPartiallyFailed" }, ""},
+		"that is to be moved":      {"kubevirt", "root:fast", func(b *velerov1.Backup) { b.Spec.SnapshotMoveData = &yes }, "does not move data"},
+		"without a snapshot class": {"kubevirt", "root:unlabelled", func(*velerov1.Backup) {}, "finding the VolumeSnapshotClass of PersistentVolumeClaim shop/root"},
+		"with a policy that is gone": {"kubevirt", "root:fast", func(b *velerov1.Backup) { b.Spec.ResourcePolicy.Name = "gone" },
+			"reading the resource policy of Backup velero/nightly"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, storage, items := storageWith(t, c.snapshotter, c.claim)
+			backup := withPolicy()
+			c.change(backup)
+			_, err := r.BackUp(t.Context(), root, items["root"], backup)
+			if (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
+				t.Errorf("error %v, want %q", err, c.err)
+			}
+			if len(storage.made) != 0 || object.Annotation(items["root"], "velero.io/volume-snapshot-name") != "" {
+				t.Errorf("made %v of %v", storage.made, items["root"])
+			}
+		})
+	}
+}
