@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	virtv1 "kubevirt.io/api/core/v1"
 
@@ -32,7 +33,7 @@ const (
 type Option struct {
 	Key     string // with the prefix
 	Places  []Place
-	Values  []string // the valid ones
+	Values  []string // the valid ones; nil when every duration is
 	Default string   // "" when the item is left as it is
 	What    string   // one sentence, for people
 }
@@ -62,6 +63,10 @@ var (
 		Key: Prefix + "metadataBackup", Places: []Place{OnBackup}, Values: booleans, Default: "false",
 		What: "The backup is of the objects alone, somebody else takes care of the disks: nothing is said about disks that are not in it.",
 	}
+	MaxFreeze = Option{
+		Key: Prefix + "max-freeze", Places: []Place{OnBackup, OnVM, InConfig},
+		What: "How long a guest may stay frozen, 60 s or, with Windows, 8 s unless set: then the plugin thaws it, whatever its storage does, and its disks are only `crash`-consistent.",
+	}
 	Identity = Option{
 		Key: Prefix + "identity", Places: []Place{OnRestore, OnVM, InConfig}, Values: []string{Auto, Keep, New}, Default: Auto,
 		What: "MAC addresses, firmware serial and UUID of a restored VM: as backed up, new, or (auto) new where another VM of the cluster has them.",
@@ -85,7 +90,7 @@ var (
 )
 
 // All lists the options in the order of the README.
-var All = []Option{Consistency, MetadataBackup, Identity, ClearMACAddress, NewFirmwareUUID, RunStrategy, Pools}
+var All = []Option{Consistency, MetadataBackup, MaxFreeze, Identity, ClearMACAddress, NewFirmwareUUID, RunStrategy, Pools}
 
 var runStrategies = []string{
 	string(virtv1.RunStrategyAlways), string(virtv1.RunStrategyHalted), string(virtv1.RunStrategyManual),
@@ -126,6 +131,15 @@ func (o Option) IsTrue(sources ...Source) (bool, error) {
 	return value == "true", err
 }
 
+// Duration is Value for an option whose values are durations, and byDefault when no source sets it.
+func (o Option) Duration(byDefault time.Duration, sources ...Source) (time.Duration, error) {
+	value, err := o.Value(sources...)
+	if err != nil || value == "" {
+		return byDefault, err
+	}
+	return time.ParseDuration(value)
+}
+
 // set returns what one source says, and whether it says anything.
 func (o Option) set(source Source) (string, bool, error) {
 	if !slices.Contains(o.Places, source.Place) {
@@ -148,7 +162,7 @@ func (o Option) set(source Source) (string, bool, error) {
 		value, valid := o.valid(raw)
 		place := fmt.Sprintf("%s %s: %s %s: %q", source.Place, source.Name, at.what, at.key, raw)
 		if !valid {
-			return "", false, fmt.Errorf("%s is not valid, set one of %s", place, strings.Join(o.Values, ", "))
+			return "", false, fmt.Errorf("%s is not valid, set %s", place, o.ValidValues())
 		}
 		found, where = append(found, value), append(where, place)
 	}
@@ -161,8 +175,20 @@ func (o Option) set(source Source) (string, bool, error) {
 	return found[0], true, nil
 }
 
+// ValidValues says for people what may be set.
+func (o Option) ValidValues() string {
+	if o.Values == nil {
+		return "a duration above 0 such as 30s"
+	}
+	return "one of " + strings.Join(o.Values, ", ")
+}
+
 // valid returns the value as it is in Values. Of true and false every spelling counts that KubeVirt takes for its own.
 func (o Option) valid(raw string) (string, bool) {
+	if o.Values == nil {
+		duration, err := time.ParseDuration(raw)
+		return raw, err == nil && duration > 0
+	}
 	if slices.Equal(o.Values, booleans) {
 		value, err := strconv.ParseBool(raw)
 		return strconv.FormatBool(value), err == nil

@@ -5,6 +5,7 @@ import (
 
 	"github.com/google/uuid"
 	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
+	"github.com/vmware-tanzu/velero/pkg/plugin/framework/common"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"velero-plugin-for-kubevirt/pkg/graph"
@@ -24,14 +25,15 @@ func (r *Run) input(ctx context.Context, id kubevirt.ID, obj, original map[strin
 		},
 		NewUUID: uuid.NewString,
 	}
-	name, data, err := config(ctx, r.reader, restore.Namespace, "velero-plugin-for-kubevirt/restore")
+	var err error
+	if in.Config, err = r.configOf(ctx, restore.Namespace, "velero-plugin-for-kubevirt/restore"); err != nil {
+		return in, err
+	}
+	classes, err := r.configOf(ctx, restore.Namespace, "velero.io/change-storage-class")
 	if err != nil {
 		return in, err
 	}
-	in.Config = options.Source{Place: options.InConfig, Name: name, Data: data}
-	if _, in.StorageClasses, err = config(ctx, r.reader, restore.Namespace, "velero.io/change-storage-class"); err != nil {
-		return in, err
-	}
+	in.StorageClasses = classes.Data
 	if in.Existing, err = r.existing(ctx, in.Target, restore); err != nil {
 		return in, err
 	}
@@ -51,6 +53,11 @@ func (r *Run) input(ctx context.Context, id kubevirt.ID, obj, original map[strin
 	}
 	in.IdentityOwners, err = r.identityOwners(ctx, id, obj, in, restore)
 	return in, err
+}
+
+// configOf returns the configuration of a plugin's restore item action.
+func (r *Run) configOf(ctx context.Context, namespace, plugin string) (options.Source, error) {
+	return options.ReadConfigMap(ctx, r.reader, namespace, common.PluginConfigLabelSelector(common.PluginKindRestoreItemAction, plugin))
 }
 
 // pool returns the pool in the cluster that owned a VM when it was backed up, nil when there is none.

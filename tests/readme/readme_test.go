@@ -144,6 +144,9 @@ func optionsTable(*testing.T) string {
 			}
 			values = append(values, value)
 		}
+		if option.Values == nil {
+			values = []string{option.ValidValues()}
+		}
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", option.Key, strings.Join(places, ", "), strings.Join(values, ", "), option.What)
 	}
 	return b.String()
