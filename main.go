@@ -58,7 +58,9 @@ func serve() {
 	server.
 		RegisterBackupItemAction("velero-plugin-for-kubevirt/backup", sharing(backups, actions.NewBackup)).
 		RegisterBackupItemAction("velero-plugin-for-kubevirt/backup-datavolumes", sharing(backups, actions.NewDataVolumeBackup)).
+		RegisterBackupItemActionV2("velero-plugin-for-kubevirt/backup-claims", sharing(backups, actions.NewClaims)).
 		RegisterBackupItemAction("velero-plugin-for-kubevirt/consistency", sharing(backups, actions.NewConsistency)).
+		RegisterDeleteItemAction("velero-plugin-for-kubevirt/delete", sharing(backups, actions.NewDelete)).
 		RegisterItemBlockAction("velero-plugin-for-kubevirt/itemblock", sharing(backups, actions.NewItemBlock)).
 		RegisterItemBlockAction("velero-plugin-for-kubevirt/itemblock-pods", sharing(backups, actions.NewPodItemBlock)).
 		RegisterRestoreItemActionV2("velero-plugin-for-kubevirt/restore", sharing(restores, actions.NewRestore)).

@@ -19,19 +19,15 @@ type Backup struct {
 }
 
 // NewBackup returns the action for everything of KubeVirt and CDI that refers to other objects, but pods and DataVolumes: what those lead to is in their
-// ItemBlock. Without ItemBlocks a PVC leads to nothing new and has no snapshot, and the VMI of a VM to nothing that the VM does not lead to.
+// ItemBlock. Without ItemBlocks the VMI of a VM leads to nothing that the VM does not lead to.
 func NewBackup(run *backup.Run) *Backup {
 	selector := func() velero.ResourceSelector {
 		list := []schema.GroupResource{
 			kubevirt.VirtualMachines, kubevirt.VirtualMachineInstanceReplicaSets, kubevirt.VirtualMachineInstancePresets, kubevirt.VirtualMachinePools,
 			kubevirt.DataSources, kubevirt.VolumeImportSources, kubevirt.OvirtVolumePopulators, kubevirt.OpenstackVolumePopulators,
 		}
-		calls := run.Calls()
-		if calls.Instances {
+		if run.Calls().Instances {
 			list = append(list, kubevirt.VirtualMachineInstances)
-		}
-		if calls.ItemBlocks {
-			list = append(list, kubevirt.PersistentVolumeClaims)
 		}
 		return resources(list...)
 	}

@@ -30,11 +30,16 @@ var memberKinds = []schema.GroupResource{
 // A block is one ItemBlock, from Velero's first question about a member to its last call for a VM, VMI or DataVolume in it.
 type block struct {
 	window  *freeze.Window
-	members map[kubevirt.ID]bool            // whether Velero has asked what is related to it: then it is in the ItemBlock, and not only named by a member
-	items   map[kubevirt.ID]blockItem       // VMs and VMIs, which Velero shows up to three times: what they refer to is found once
-	cutting sync.Mutex                      // guards cuts
-	cuts    map[kubevirt.ID]snapshot.Result // what the plugin snapshotted, by claim
-	pending map[kubevirt.ID]bool            // members whose last call has not come
+	members map[kubevirt.ID]bool      // whether Velero has asked what is related to it: then it is in the ItemBlock, and not only named by a member
+	items   map[kubevirt.ID]blockItem // VMs and VMIs, which Velero shows up to three times: what they refer to is found once
+	pending map[kubevirt.ID]bool      // members whose last call has not come
+
+	cutting  sync.Mutex                      // held while the plugin takes snapshots
+	cuts     map[kubevirt.ID]snapshot.Result // what came of them, by claim
+	planning sync.Once                       // finds out what is expected
+	expected []kubevirt.ID                   // claims that are cut while the guests are frozen
+	thawing  sync.Once                       // the guests, when all of them are cut
+	together bool                            // all guests were frozen then
 }
 
 // A blockItem is an object as Velero showed it when it put it into an ItemBlock. It must not be changed.
@@ -54,7 +59,7 @@ func (r *Run) RelatedItems(ctx context.Context, id kubevirt.ID, obj map[string]a
 	r.readLists(id.Namespace, graph.Query{GroupResource: kubevirt.VirtualMachines, Namespace: id.Namespace})
 	b := r.enterBlock(id, obj)
 	if id.GroupResource == kubevirt.Pods {
-		if err := r.joinPod(ctx, b, obj, scope); err != nil {
+		if err := r.joinPod(ctx, b, obj, backup, scope); err != nil {
 			return nil, object.Failed(obj, "finding the ItemBlock of", err)
 		}
 	}
@@ -62,7 +67,11 @@ func (r *Run) RelatedItems(ctx context.Context, id kubevirt.ID, obj map[string]a
 	if err != nil {
 		return nil, object.Failed(obj, "finding the ItemBlock of", err)
 	}
-	var members, related []kubevirt.ID
+	members, err := r.group(ctx, id, obj, scope)
+	if err != nil {
+		return nil, object.Failed(obj, "finding the VMs that are frozen together with", err)
+	}
+	related := slices.Clone(members)
 	for _, neighbour := range neighbours {
 		switch {
 		case neighbour.Absent:
@@ -117,9 +126,6 @@ func (r *Run) addMembers(id kubevirt.ID, members []kubevirt.ID, item blockItem) 
 		case nil:
 			b.members[member] = false
 			r.blocks[member] = b
-			if c := r.claims[member]; !c.snapshotted.IsZero() {
-				b.window.RecordSnapshot(c.snapshot, c.snapshotted)
-			}
 		default:
 			b.absorb(other)
 			for of := range other.members {
@@ -165,7 +171,7 @@ func (r *Run) finish(id kubevirt.ID) {
 }
 
 // joinPod records what Velero does with the disks of a running pod, and lets a launcher join the window.
-func (r *Run) joinPod(ctx context.Context, b *block, obj map[string]any, scope *scope) error {
+func (r *Run) joinPod(ctx context.Context, b *block, obj map[string]any, backup *velerov1.Backup, scope *scope) error {
 	pod, err := as[corev1.Pod](obj)
 	if err != nil || pod.Status.Phase != corev1.PodRunning {
 		return err // nil: its guest has ended
@@ -175,6 +181,7 @@ func (r *Run) joinPod(ctx context.Context, b *block, obj map[string]any, scope *
 	if owner == nil || owner.Kind != "VirtualMachineInstance" || !scope.snapshots {
 		return nil // it holds hotplugged disks and has no guest, or there is nothing to freeze it for
 	}
+	r.watch(pod.Namespace, backup, scope)
 	b.window.Join(ctx, kubevirt.ID{GroupResource: kubevirt.VirtualMachineInstances, Namespace: pod.Namespace, Name: owner.Name}, pod)
 	return nil
 }

@@ -33,7 +33,7 @@ var (
 func testRun(t *testing.T) *Run {
 	t.Helper()
 	log, _ := logtest.NewNullLogger()
-	return NewRun(cluster.Memory{}, servedByTest, nil, log)
+	return NewRun(cluster.Memory{}, servedByTest, &testStorage{}, log)
 }
 
 // TestAnItemBlockIsForgottenAfterItsLastCall: the process serves thousands.
@@ -101,11 +101,9 @@ func TestSnapshotsOfThisBackupAreRecorded(t *testing.T) {
 		"of this backup":     {root, claim("nightly", "snap"), true},
 		"of another":         {root, claim("weekly", "snap"), false},
 		"without a snapshot": {root, claim("nightly", ""), false},
-		"of something else":  {volume, claim("nightly", "snap"), false},
-		"of neither":         {volume, claim("weekly", "snap"), false},
 	} {
 		r := testRun(t)
-		r.recordSnapshot(c.id, c.obj, backup)
+		r.recordSnapshot(t.Context(), c.id, c.obj, backup, &scope{})
 		if _, got := r.claims[c.id]; got != c.want {
 			t.Errorf("%s: recorded %t", name, got)
 		}
@@ -120,13 +118,15 @@ func TestADiskThatMayHaveBeenSnapshottedBeforeTheFreeze(t *testing.T) {
 		claims  map[kubevirt.ID]claim
 		brought kubevirt.ID
 		joined  time.Time
+		thawed  time.Time
 		outside bool
 	}{
 		"after the guest joined":         {claims: map[kubevirt.ID]claim{root: {snapshotted: at(2)}}, joined: at(1)},
 		"before":                         {claims: map[kubevirt.ID]claim{root: {snapshotted: at(1)}}, joined: at(2), outside: true},
 		"brought by another item":        {claims: map[kubevirt.ID]claim{root: {snapshotted: at(9), brought: at(8)}}, joined: at(1), outside: true},
 		"brought by another item later":  {claims: map[kubevirt.ID]claim{root: {snapshotted: at(2), brought: at(8)}}, joined: at(1)},
-		"when the guest had been thawed": {claims: map[kubevirt.ID]claim{root: {snapshotted: at(2), late: true}}, joined: at(1), outside: true},
+		"when the guest had been thawed": {claims: map[kubevirt.ID]claim{root: {snapshotted: at(3)}}, joined: at(1), thawed: at(2), outside: true},
+		"before the guest was thawed":    {claims: map[kubevirt.ID]claim{root: {snapshotted: at(2)}}, joined: at(1), thawed: at(3)},
 		"with its group, before": {claims: map[kubevirt.ID]claim{
 			root: {snapshotted: at(9), group: "g"}, inShop(kubevirt.PersistentVolumeClaims, "data"): {snapshotted: at(1), group: "g"},
 		}, joined: at(2), outside: true},
@@ -140,7 +140,7 @@ func TestADiskThatMayHaveBeenSnapshottedBeforeTheFreeze(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := testRun(t)
 			r.claims = c.claims
-			if disks := r.disks([]kubevirt.ID{root}, c.joined); len(disks) != 1 || disks[0].Outside != c.outside || !disks[0].Snapshotted {
+			if disks := r.disks([]kubevirt.ID{root}, c.joined, c.thawed); len(disks) != 1 || disks[0].Outside != c.outside || !disks[0].Snapshotted {
 				t.Errorf("%+v", disks)
 			}
 		})
@@ -185,7 +185,7 @@ func TestOnlyARunningLauncherJoins(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := testRun(t)
 			b := r.enterBlock(vm, nil)
-			if err := r.joinPod(t.Context(), b, c.pod, &scope{snapshots: c.snapshots}); err != nil {
+			if err := r.joinPod(t.Context(), b, c.pod, &velerov1.Backup{}, &scope{snapshots: c.snapshots}); err != nil {
 				t.Fatal(err)
 			}
 			if joined := !b.window.Joined(vmi).IsZero(); joined != c.joins || len(r.claims) != c.claims {
@@ -193,7 +193,7 @@ func TestOnlyARunningLauncherJoins(t *testing.T) {
 			}
 		})
 	}
-	if err := testRun(t).joinPod(t.Context(), nil, map[string]any{"spec": "none"}, &scope{}); err == nil {
+	if err := testRun(t).joinPod(t.Context(), nil, map[string]any{"spec": "none"}, &velerov1.Backup{}, &scope{}); err == nil {
 		t.Error("a pod that cannot be read is no error")
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"velero-plugin-for-kubevirt/pkg/consistency"
 	"velero-plugin-for-kubevirt/pkg/graph"
@@ -16,32 +17,42 @@ import (
 // A claim is what was seen of a PersistentVolumeClaim in this backup.
 type claim struct {
 	snapshot    kubevirt.ID
-	snapshotted time.Time // when Velero called the plugin for the claim and had taken its VolumeSnapshot; zero when it took none
+	cut         time.Time // when its VolumeSnapshot was seen to be cut; zero when it was not
+	snapshotted time.Time // the same, or when Velero called the plugin for the claim and had taken its VolumeSnapshot; zero when it took none
 	group       string    // of the volumes that Velero snapshots together; empty for a claim of its own
 	files       bool      // whether Velero copies the files from a running pod
-	late        bool      // it was snapshotted when its guest had been thawed
 	brought     time.Time // when an item that the plugin knows in no ItemBlock first named the claim as an additional item
 }
 
 // recordSnapshot records the VolumeSnapshot that Velero's CSI action has just taken of a claim. A restored claim may carry the name of an older one
 // (Velero 1.18.1, pkg/backup/actions/csi/pvc_action.go).
-func (r *Run) recordSnapshot(id kubevirt.ID, obj map[string]any, backup *velerov1.Backup) {
-	if id.GroupResource != kubevirt.PersistentVolumeClaims || object.Label(obj, velerov1.BackupNameLabel) != backup.Name {
-		return
-	}
+func (r *Run) recordSnapshot(ctx context.Context, id kubevirt.ID, obj map[string]any, backup *velerov1.Backup, scope *scope) {
 	name := object.Annotation(obj, velerov1.VolumeSnapshotLabel)
-	if name == "" {
+	if name == "" || object.Label(obj, velerov1.BackupNameLabel) != backup.Name {
 		return
 	}
+	of := kubevirt.ID{GroupResource: kubevirt.VolumeSnapshots, Namespace: id.Namespace, Name: name}
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	c := r.claims[id]
-	c.snapshot = kubevirt.ID{GroupResource: kubevirt.VolumeSnapshots, Namespace: id.Namespace, Name: name}
-	c.snapshotted, c.group = time.Now(), object.Label(obj, backup.Spec.VolumeGroupSnapshotLabelKey)
-	r.claims[id] = c
-	if b := r.blocks[id]; b != nil {
-		b.window.RecordSnapshot(c.snapshot, c.snapshotted)
+	c.snapshot, c.snapshotted, c.group = of, time.Now(), object.Label(obj, backup.Spec.VolumeGroupSnapshotLabelKey)
+	if !c.cut.IsZero() {
+		c.snapshotted = c.cut
 	}
+	r.claims[id] = c
+	b := r.blocks[id]
+	r.mu.Unlock()
+	if b != nil && !b.window.HasBegun() {
+		r.begin(b, r.madeAt(ctx, of), backup, scope)
+	}
+}
+
+// madeAt returns when a VolumeSnapshot was made that nobody has watched. Without it – a data mover removes it when it has the data – it is now.
+func (r *Run) madeAt(ctx context.Context, id kubevirt.ID) time.Time {
+	made, err := r.reader.Now(ctx, id)
+	if err != nil || made == nil {
+		return time.Now()
+	}
+	return (&unstructured.Unstructured{Object: made}).GetCreationTimestamp().Time
 }
 
 // recordBrought records the claims that an item brings into the backup. Velero backs them up at once, in that item's ItemBlock: an item that the plugin
@@ -60,8 +71,9 @@ func (r *Run) recordBrought(item kubevirt.ID, additional []kubevirt.ID) {
 	}
 }
 
-// disks tells how each claim of a VM was backed up, when the VM's first launcher pod joined the ItemBlock then.
-func (r *Run) disks(claims []kubevirt.ID, joined time.Time) []consistency.Disk {
+// disks tells how each claim of a VM was backed up, when the VM's first launcher pod joined the ItemBlock and its guest was thawed then: the zero time when the
+// plugin has not thawed it.
+func (r *Run) disks(claims []kubevirt.ID, joined, thawed time.Time) []consistency.Disk {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var disks []consistency.Disk
@@ -70,10 +82,18 @@ func (r *Run) disks(claims []kubevirt.ID, joined time.Time) []consistency.Disk {
 		first := r.firstOfGroup(id)
 		disks = append(disks, consistency.Disk{
 			Name: id.Name, Snapshotted: taken, Files: !taken && r.claims[id].files,
-			Outside: first.late || first.snapshotted.Before(joined) || !first.brought.IsZero() && first.brought.Before(first.snapshotted),
+			Outside: first.snapshotted.Before(joined) || !first.brought.IsZero() && first.brought.Before(first.snapshotted) ||
+				!thawed.IsZero() && first.snapshotted.After(thawed),
 		})
 	}
 	return disks
+}
+
+// copiedFrom tells whether Velero copies the files of a claim.
+func (r *Run) copiedFrom(id kubevirt.ID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.claims[id].files
 }
 
 // recordFiles records of which claims Velero copies the files.

@@ -15,10 +15,8 @@ import (
 	"github.com/sirupsen/logrus"
 	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
 	"github.com/vmware-tanzu/velero/pkg/label"
-	"github.com/vmware-tanzu/velero/pkg/plugin/utils/volumehelper"
 	"github.com/vmware-tanzu/velero/pkg/util/boolptr"
 	"github.com/vmware-tanzu/velero/pkg/util/csi"
-	velerovolumehelper "github.com/vmware-tanzu/velero/pkg/util/volumehelper"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -30,55 +28,12 @@ import (
 	"velero-plugin-for-kubevirt/pkg/snapshot"
 )
 
-// Storage is where snapshots are taken.
-type Storage interface {
-	snapshot.Cluster
-	// Client returns a client for Velero's own functions.
-	Client() (client.Client, error)
-}
-
-// A policy tells which claims the plugin is asked to snapshot. Its zero value asks for none.
-type policy struct {
-	client  client.Client
-	volumes velerovolumehelper.VolumeHelper
-}
-
-// policyOf reads the resource policy of a backup, which Velero has validated.
-func (r *Run) policyOf(backup *velerov1.Backup) (policy, error) {
-	if backup.Spec.ResourcePolicy == nil || !takesSnapshots(backup) {
-		return policy{}, nil
-	}
-	c, err := r.storage.Client()
-	if err != nil {
-		return policy{}, err
-	}
-	volumes, err := volumehelper.NewVolumeHelperWithCache(*backup, c, silent, nil)
-	if err != nil {
-		return policy{}, fmt.Errorf("reading the resource policy of Backup %s/%s: %w", backup.Namespace, backup.Name, err)
-	}
-	return policy{client: c, volumes: volumes}, nil
-}
-
-// asksFor tells whether the plugin is to snapshot a claim.
-func (p policy) asksFor(claim map[string]any) (bool, error) {
-	if p.volumes == nil {
-		return false, nil
-	}
-	return p.volumes.ShouldPerformCustomAction(&unstructured.Unstructured{Object: claim}, kubevirt.PersistentVolumeClaims, map[string]any{"snapshotter": kubevirt.Snapshotter})
-}
-
-// snapshotClaim takes the snapshot of a claim, together with those of all other claims of its ItemBlock, if the backup's policy asks for it. It returns what
-// is to be backed up with the claim.
-func (r *Run) snapshotClaim(ctx context.Context, id kubevirt.ID, obj map[string]any, backup *velerov1.Backup, scope *scope) ([]kubevirt.ID, error) {
-	if id.GroupResource != kubevirt.PersistentVolumeClaims || isFinalizing(backup) {
-		return nil, nil
-	}
+// snapshotClaim takes the snapshot of a claim, together with those of all other claims of its ItemBlock, if the backup's policy asks for it. It returns nil if
+// it does not.
+func (r *Run) snapshotClaim(ctx context.Context, id kubevirt.ID, obj map[string]any, backup *velerov1.Backup, scope *scope) (*snapshot.Result, error) {
 	asked, err := scope.policy.asksFor(obj)
 	if err != nil || !asked {
 		return nil, err
-	}
-	if boolptr.IsSetToTrue(backup.Spec.SnapshotMoveData) {
-		return nil, object.Failed(obj, "snapshotting", errors.New("the volume policy gives it to the snapshotter kubevirt, which does not move data: leave out the policy or --snapshot-move-data"))
 	}
 	b, _ := r.blockOf(id)
 	b.cutting.Lock()
@@ -91,10 +46,7 @@ func (r *Run) snapshotClaim(ctx context.Context, id kubevirt.ID, obj map[string]
 	if !done {
 		return nil, object.Failed(obj, "snapshotting", errors.New("it was deleted or excluded from the backup meanwhile"))
 	}
-	if result.Err != nil {
-		return nil, result.Err
-	}
-	return []kubevirt.ID{result.ID()}, markSnapshotted(obj, result, backup)
+	return &result, result.Err
 }
 
 func isFinalizing(backup *velerov1.Backup) bool {
@@ -109,74 +61,80 @@ func (r *Run) cutOf(b *block, id kubevirt.ID) (snapshot.Result, bool) {
 	return result, done
 }
 
-// cut takes the snapshots of all claims of an ItemBlock that have none. The guests are thawed when no other disk is left to Velero; at the first trouble, and
-// when they have been frozen for as long as they may, they are thawed at once, and the snapshots go on.
+// cut takes the snapshots of all claims of an ItemBlock that have none. The guests are thawed when no other disk is left to Velero; at the first trouble they are
+// thawed at once, and the snapshots go on.
 func (r *Run) cut(ctx context.Context, b *block, id kubevirt.ID, backup *velerov1.Backup, scope *scope) {
 	began := time.Now()
-	thaw := sync.OnceValue(func() time.Time {
-		if err := b.window.Thaw(ctx, began); err != nil {
-			r.log.WithError(err).Warn("a guest could not be thawed now; Velero's hooks thaw it after the ItemBlock")
-		}
-		return time.Now()
-	})
-	limit := time.AfterFunc(b.window.MaxFreeze(), func() { thaw() })
-	defer limit.Stop()
-	requests, failed, complete := r.requestsFor(ctx, b, id, backup, scope)
+	r.begin(b, began, backup, scope)
+	watch := r.watch(id.Namespace, backup, scope)
+	who := r.cuttersOf(ctx, b, id, backup, scope)
+	r.expect(b, func() cutters { return who })
 	timeout, cancel := context.WithTimeout(ctx, backup.Spec.CSISnapshotTimeout.Duration)
 	defer cancel()
 	var trouble atomic.Bool
-	trouble.Store(len(failed) > 0)
-	results := append(snapshot.Take(timeout, r.storage, requests, func(error) { trouble.Store(true); thaw() }), failed...)
-	took := time.Since(began)
-	var thawed time.Time
-	if complete || trouble.Load() || !limit.Stop() {
-		thawed = thaw()
+	thawAtOnce := func(error) {
+		if !trouble.Swap(true) {
+			r.thaw(ctx, b)
+		}
 	}
-	r.recordCuts(b, results, thawed)
-	r.logCut(results, took, thawed.Sub(began))
+	if len(who.failed) > 0 {
+		thawAtOnce(who.failed[0].Err)
+	}
+	results := append(snapshot.Take(timeout, r.storage, watch, who.requests, thawAtOnce), who.failed...)
+	took := time.Since(began)
+	r.recordCuts(b, results)
+	r.thawWhenCut(ctx, b)
+	r.logCut(b, results, took)
 }
 
-// requestsFor returns what has to be snapshotted with a claim, what cannot be, and whether no other claim of the ItemBlock is left to Velero. The guests are
-// frozen meanwhile: all claims are looked at at once.
-func (r *Run) requestsFor(ctx context.Context, b *block, id kubevirt.ID, backup *velerov1.Backup, scope *scope) (requests []snapshot.Request, failed []snapshot.Result, complete bool) {
+// cutters tell who snapshots the claims of an ItemBlock.
+type cutters struct {
+	requests []snapshot.Request // the plugin
+	failed   []snapshot.Result  // the plugin cannot
+	velero   []kubevirt.ID      // Velero, or its file-system backup
+}
+
+// cuttersOf finds out who snapshots a claim and the others of its ItemBlock that have no snapshot yet. The guests are frozen meanwhile: all claims are looked at
+// at once.
+func (r *Run) cuttersOf(ctx context.Context, b *block, id kubevirt.ID, backup *velerov1.Backup, scope *scope) cutters {
 	claims := slices.DeleteFunc(r.claimsToCut(b, id), func(claim kubevirt.ID) bool { return claim != id && !scope.admits(claim) })
-	type answer struct {
-		request *snapshot.Request
-		left    bool
-		err     error
-	}
-	answers := make([]answer, len(claims))
+	found := make([]cutters, len(claims))
 	var all sync.WaitGroup
 	for n, claim := range claims {
 		all.Go(func() {
-			a := &answers[n]
-			a.request, a.left, a.err = r.requestFor(ctx, claim, backup, scope)
+			request, velero, err := r.cutterOf(ctx, claim, backup, scope)
+			switch {
+			case err != nil:
+				found[n].failed = []snapshot.Result{{Request: snapshot.Request{Namespace: claim.Namespace, Claim: claim.Name}, Err: err}}
+			case velero:
+				found[n].velero = []kubevirt.ID{claim}
+			case request != nil:
+				found[n].requests = []snapshot.Request{*request}
+			}
 		})
 	}
 	all.Wait()
-	complete = true
-	for n, a := range answers {
-		switch {
-		case a.err != nil:
-			failed = append(failed, snapshot.Result{Request: snapshot.Request{Namespace: claims[n].Namespace, Claim: claims[n].Name}, Err: a.err})
-		case a.left:
-			complete = false
-		case a.request != nil:
-			requests = append(requests, *a.request)
-		}
+	var c cutters
+	for _, of := range found {
+		c.requests, c.failed, c.velero = append(c.requests, of.requests...), append(c.failed, of.failed...), append(c.velero, of.velero...)
 	}
-	return requests, failed, complete
+	return c
 }
 
-// requestFor returns the snapshot that is to be taken of a claim, with the class and labels that Velero would give it (Velero 1.18.1,
-// pkg/backup/actions/csi/pvc_action.go, createVolumeSnapshot); nil when the plugin takes none, and whether it is left to Velero.
-func (r *Run) requestFor(ctx context.Context, id kubevirt.ID, backup *velerov1.Backup, scope *scope) (request *snapshot.Request, left bool, err error) {
+// cutterOf finds out who snapshots a claim: the plugin, with the class and labels that Velero would give it (Velero 1.18.1,
+// pkg/backup/actions/csi/pvc_action.go, createVolumeSnapshot), Velero, or nobody.
+func (r *Run) cutterOf(ctx context.Context, id kubevirt.ID, backup *velerov1.Backup, scope *scope) (request *snapshot.Request, velero bool, err error) {
 	obj, err := r.reader.Now(ctx, id)
 	if err != nil || obj == nil || object.Label(obj, velerov1.ExcludeFromBackupLabel) == "true" {
 		return nil, false, err
 	}
-	if asked, err := scope.policy.asksFor(obj); err != nil || !asked {
-		return nil, true, err
+	asked, err := scope.policy.asksFor(obj)
+	if err != nil {
+		return nil, false, object.Failed(obj, "applying the volume policy to", err)
+	}
+	if !asked {
+		velero, err := scope.policy.leavesToVelero(ctx, obj)
+		return nil, velero || err != nil || r.copiedFrom(id), nil //nolint:nilerr // what is not known is waited for
 	}
 	claim, err := as[corev1.PersistentVolumeClaim](obj)
 	if err != nil {
@@ -197,7 +155,7 @@ func (r *Run) requestFor(ctx context.Context, id kubevirt.ID, backup *velerov1.B
 	maps.Copy(labels, claim.Labels)
 	labels[velerov1.BackupNameLabel] = label.GetValidName(backup.Name)
 	return &snapshot.Request{
-		Name: snapshotName(backup, claim), Namespace: claim.Namespace, Claim: claim.Name, Class: class.Name, Labels: labels,
+		Name: snapshotName(backup, claim), Namespace: claim.Namespace, Claim: claim.Name, Class: class.Name, Driver: class.Driver, Labels: labels,
 	}, false, nil
 }
 
@@ -221,26 +179,24 @@ func (r *Run) claimsToCut(b *block, id kubevirt.ID) []kubevirt.ID {
 	return claims
 }
 
-// recordCuts records what came of the snapshots. One that was cut when the guests had been thawed is none of the frozen guest.
-func (r *Run) recordCuts(b *block, results []snapshot.Result, thawed time.Time) {
+// recordCuts records what came of the snapshots.
+func (r *Run) recordCuts(b *block, results []snapshot.Result) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, result := range results {
-		id := kubevirt.ID{GroupResource: kubevirt.PersistentVolumeClaims, Namespace: result.Namespace, Name: result.Claim}
+		id := result.ClaimID()
 		b.cuts[id] = result
 		if result.Err != nil {
 			continue
 		}
 		c := r.claims[id]
-		c.snapshot, c.snapshotted = result.ID(), result.At
-		c.late = !thawed.IsZero() && result.At.After(thawed)
+		c.snapshot, c.cut, c.snapshotted = result.ID(), result.At, result.At
 		r.claims[id] = c
-		b.window.RecordSnapshot(c.snapshot, result.At)
 	}
 }
 
 // logCut writes one line for the snapshots of an ItemBlock.
-func (r *Run) logCut(results []snapshot.Result, took, frozen time.Duration) {
+func (r *Run) logCut(b *block, results []snapshot.Result, took time.Duration) {
 	var claims, failed []string
 	for _, result := range results {
 		claims = append(claims, result.Namespace+"/"+result.Claim)
@@ -249,10 +205,7 @@ func (r *Run) logCut(results []snapshot.Result, took, frozen time.Duration) {
 		}
 	}
 	slices.Sort(claims)
-	log := r.log.WithFields(logrus.Fields{"claims": strings.Join(claims, ", "), "storage": took.Round(time.Millisecond).String()})
-	if frozen > 0 {
-		log = log.WithField("frozen", frozen.Round(time.Millisecond).String())
-	}
+	log := r.logOf(b).WithFields(logrus.Fields{"claims": strings.Join(claims, ", "), "storage": took.Round(time.Millisecond).String()})
 	if len(failed) > 0 {
 		log = log.WithField("failed", strings.Join(failed, ", "))
 	}
@@ -261,7 +214,7 @@ func (r *Run) logCut(results []snapshot.Result, took, frozen time.Duration) {
 
 // markSnapshotted writes into a claim what Velero's own actions look for, to back up and restore its VolumeSnapshot (Velero 1.18.1,
 // pkg/backup/actions/csi/pvc_action.go, Execute). A driver may make a larger volume than was asked for, and its snapshot needs one as large.
-func markSnapshotted(obj map[string]any, result snapshot.Result, backup *velerov1.Backup) error {
+func markSnapshotted(obj map[string]any, result *snapshot.Result, backup *velerov1.Backup) error {
 	for key, value := range map[string]string{velerov1.VolumeSnapshotLabel: result.Name, velerov1.BackupNameLabel: backup.Name} {
 		if _, err := object.SetLabel(obj, key, value); err != nil {
 			return err
@@ -271,6 +224,9 @@ func markSnapshotted(obj map[string]any, result snapshot.Result, backup *velerov
 		if _, err := object.SetAnnotation(obj, key, value); err != nil {
 			return err
 		}
+	}
+	if boolptr.IsSetToTrue(backup.Spec.SnapshotMoveData) {
+		return nil
 	}
 	text, err := object.String(obj, "spec.resources.requests.storage")
 	if err != nil || text == "" {

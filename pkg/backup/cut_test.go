@@ -21,6 +21,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"velero-plugin-for-kubevirt/pkg/cluster"
+	"velero-plugin-for-kubevirt/pkg/graph"
 	"velero-plugin-for-kubevirt/pkg/kubevirt"
 	"velero-plugin-for-kubevirt/pkg/object"
 )
@@ -51,28 +52,45 @@ type testStorage struct {
 	client client.Client
 	mu     sync.Mutex
 	made   map[string]map[string]any
+
+	changes chan map[string]any
+	deleted []kubevirt.ID
 }
 
-func (s *testStorage) Client() (client.Client, error) { return s.client, nil }
+func (s *testStorage) Client() (client.Client, error) {
+	if s.client == nil {
+		return fake.NewClientBuilder().Build(), nil
+	}
+	return s.client, nil
+}
 
 func (s *testStorage) Create(_ context.Context, id kubevirt.ID, obj map[string]any) (map[string]any, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.made[id.Name] = obj
+	cut := (&unstructured.Unstructured{Object: obj}).DeepCopy()
+	cut.Object["status"] = map[string]any{"creationTime": "2026-11-24T12:00:00Z", "restoreSize": "2Mi"}
+	s.changes <- cut.Object
 	return obj, nil
 }
 
-func (s *testStorage) Await(_ context.Context, _ kubevirt.ID, done func(map[string]any) (bool, error)) error {
-	is, err := done(map[string]any{"spec": map[string]any{"driver": "csi.example.com"}, "status": map[string]any{
-		"boundVolumeSnapshotContentName": "content", "snapshotHandle": "handle", "restoreSize": int64(2 << 20),
-	}})
-	if err == nil && !is {
-		err = fmt.Errorf("not done")
+func (s *testStorage) Follow(ctx context.Context, _ graph.Query, visit func(map[string]any, bool)) error {
+	for {
+		select {
+		case obj := <-s.changes:
+			visit(obj, false)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
-	return err
 }
 
-func (s *testStorage) Delete(context.Context, kubevirt.ID) error { return nil }
+func (s *testStorage) Delete(_ context.Context, id kubevirt.ID) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.deleted = append(s.deleted, id)
+	return nil
+}
 
 // storageWith returns a run on a cluster with claims, written as name:class, in one ItemBlock.
 func storageWith(t *testing.T, snapshotter string, claims ...string) (*Run, *testStorage, map[string]map[string]any) {
@@ -101,7 +119,7 @@ func storageWith(t *testing.T, snapshotter string, claims ...string) (*Run, *tes
 			items[obj.GetName()] = obj.Object
 		}
 	}
-	storage := &testStorage{client: builder.Build(), made: map[string]map[string]any{}}
+	storage := &testStorage{client: builder.Build(), made: map[string]map[string]any{}, changes: make(chan map[string]any, 10)}
 	log, _ := logtest.NewNullLogger()
 	r := NewRun(cluster.FromObjects(objects), servedByTest, storage, log)
 	var members []kubevirt.ID
@@ -145,7 +163,8 @@ func TestAllClaimsThatThePolicyGivesToThePluginAreSnapshottedWithTheFirst(t *tes
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, storage, items := storageWith(t, "kubevirt", c.claims...)
-			additional, err := r.BackUp(t.Context(), root, items["root"], withPolicy())
+			answer, err := r.BackUpClaim(t.Context(), root, items["root"], withPolicy())
+			additional := answer.AdditionalItems
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -180,7 +199,7 @@ func TestAllClaimsThatThePolicyGivesToThePluginAreSnapshottedWithTheFirst(t *tes
 func TestTheSecondClaimFindsItsSnapshot(t *testing.T) {
 	r, storage, items := storageWith(t, "kubevirt", "root:fast", "data:fast")
 	for _, name := range []string{"root", "data"} {
-		if _, err := r.BackUp(t.Context(), inShop(kubevirt.PersistentVolumeClaims, name), items[name], withPolicy()); err != nil {
+		if _, err := r.BackUpClaim(t.Context(), inShop(kubevirt.PersistentVolumeClaims, name), items[name], withPolicy()); err != nil {
 			t.Fatal(err)
 		}
 		if len(storage.made) != 2 {
@@ -188,7 +207,7 @@ func TestTheSecondClaimFindsItsSnapshot(t *testing.T) {
 		}
 	}
 	again, _, items := storageWith(t, "kubevirt", "root:fast")
-	if _, err := again.BackUp(t.Context(), root, items["root"], withPolicy()); err != nil {
+	if _, err := again.BackUpClaim(t.Context(), root, items["root"], withPolicy()); err != nil {
 		t.Fatal(err)
 	}
 	if name := object.Annotation(items["root"], "velero.io/volume-snapshot-name"); storage.made[name] == nil {
@@ -197,7 +216,7 @@ func TestTheSecondClaimFindsItsSnapshot(t *testing.T) {
 }
 
 func TestWhatThePluginDoesNotSnapshot(t *testing.T) {
-	no, yes := false, true
+	no := false
 	for name, c := range map[string]struct {
 		snapshotter, claim string
 		change             func(*velerov1.Backup)
@@ -209,7 +228,6 @@ func TestWhatThePluginDoesNotSnapshot(t *testing.T) {
 		"without snapshots":        {"kubevirt", "root:fast", func(b *velerov1.Backup) { b.Spec.SnapshotVolumes = &no }, ""},
 		"when the backup is over":  {"kubevirt", "root:fast", func(b *velerov1.Backup) { b.Status.Phase = "Finalizing" }, ""},
 		"when it failed in part":   {"kubevirt", "root:fast", func(b *velerov1.Backup) { b.Status.Phase = "FinalizingPartiallyFailed" }, ""},
-		"that is to be moved":      {"kubevirt", "root:fast", func(b *velerov1.Backup) { b.Spec.SnapshotMoveData = &yes }, "does not move data"},
 		"without a snapshot class": {"kubevirt", "root:unlabelled", func(*velerov1.Backup) {}, "finding the VolumeSnapshotClass of PersistentVolumeClaim shop/root"},
 		"with a policy that is gone": {"kubevirt", "root:fast", func(b *velerov1.Backup) { b.Spec.ResourcePolicy.Name = "gone" },
 			"reading the resource policy of Backup velero/nightly"},
@@ -218,7 +236,7 @@ func TestWhatThePluginDoesNotSnapshot(t *testing.T) {
 			r, storage, items := storageWith(t, c.snapshotter, c.claim)
 			backup := withPolicy()
 			c.change(backup)
-			_, err := r.BackUp(t.Context(), root, items["root"], backup)
+			_, err := r.BackUpClaim(t.Context(), root, items["root"], backup)
 			if (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
 				t.Errorf("error %v, want %q", err, c.err)
 			}

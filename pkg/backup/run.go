@@ -13,12 +13,14 @@ import (
 	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 
 	"velero-plugin-for-kubevirt/pkg/freeze"
 	"velero-plugin-for-kubevirt/pkg/graph"
 	"velero-plugin-for-kubevirt/pkg/kubevirt"
 	"velero-plugin-for-kubevirt/pkg/object"
 	"velero-plugin-for-kubevirt/pkg/rules"
+	"velero-plugin-for-kubevirt/pkg/snapshot"
 )
 
 // A Reader reads the cluster: what may be as old as the backup, and what is so now.
@@ -39,16 +41,18 @@ type Run struct {
 	absent sync.Map     // the absent neighbours that are in the log: a VM and its VMI name the same
 
 	mu         sync.Mutex
-	blocks     map[kubevirt.ID]*block // by each of their members
-	claims     map[kubevirt.ID]claim  // for the whole backup: a stopped VM may share a disk that another ItemBlock has snapshotted
-	namespaces map[string]bool        // whose lists have been asked for
+	blocks     map[kubevirt.ID]*block     // by each of their members
+	claims     map[kubevirt.ID]claim      // for the whole backup: a stopped VM may share a disk that another ItemBlock has snapshotted
+	namespaces map[string]bool            // whose lists have been asked for
+	watches    map[string]*snapshot.Watch // by namespace
+	cleaned    map[types.UID]bool         // backups of which nothing is left
 }
 
 // NewRun returns a run that has seen nothing. It makes no request.
 func NewRun(reader Reader, discovery Discovery, storage Storage, log logrus.FieldLogger) *Run {
 	r := &Run{
 		reader: reader, discovery: discovery, storage: storage, log: log,
-		blocks: map[kubevirt.ID]*block{}, claims: map[kubevirt.ID]claim{}, namespaces: map[string]bool{},
+		blocks: map[kubevirt.ID]*block{}, claims: map[kubevirt.ID]claim{}, namespaces: map[string]bool{}, watches: map[string]*snapshot.Watch{}, cleaned: map[types.UID]bool{},
 	}
 	r.calls = sync.OnceValue(r.neededCalls)
 	return r
@@ -70,13 +74,6 @@ func (r *Run) BackUp(ctx context.Context, id kubevirt.ID, obj map[string]any, ba
 	if onlyCall {
 		r.readLists(id.Namespace)
 	}
-	snapshots, err := r.snapshotClaim(ctx, id, obj, backup, scope)
-	if err != nil {
-		return nil, err
-	}
-	if snapshots == nil {
-		r.recordSnapshot(id, obj, backup)
-	}
 	known := r.inBlock(id)
 	neighbours, err := r.neighbours(ctx, id, obj, known)
 	if err != nil {
@@ -97,7 +94,7 @@ func (r *Run) BackUp(ctx context.Context, id kubevirt.ID, obj map[string]any, ba
 	} else if id.GroupResource == kubevirt.DataVolumes {
 		r.finish(id)
 	}
-	return append(notByThemselves(in.AdditionalItems, known.related, scope), snapshots...), err
+	return notByThemselves(in.AdditionalItems, known.related, scope), err
 }
 
 // neighbours returns what an item refers to: as found when Velero put it into an ItemBlock, or found now.

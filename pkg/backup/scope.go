@@ -1,17 +1,20 @@
 package backup
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"sync"
 
 	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
 	"github.com/vmware-tanzu/velero/pkg/discovery"
+	"github.com/vmware-tanzu/velero/pkg/plugin/framework/common"
 	"github.com/vmware-tanzu/velero/pkg/util/boolptr"
 	"github.com/vmware-tanzu/velero/pkg/util/collections"
 
 	"velero-plugin-for-kubevirt/pkg/graph"
 	"velero-plugin-for-kubevirt/pkg/kubevirt"
+	"velero-plugin-for-kubevirt/pkg/options"
 )
 
 // A scope is what one Backup takes, read once from its spec.
@@ -20,7 +23,8 @@ type scope struct {
 	allFiles   bool // it copies the files of all volumes that are not excluded
 	itemBlocks bool // the plugin has to be asked about ItemBlocks
 
-	policy     policy // of its volumes
+	policy     policy         // of its volumes
+	config     options.Source // the plugin's configuration
 	spec       velerov1.BackupSpec
 	namespaces *collections.NamespaceIncludesExcludes
 	resources  resourceFilter
@@ -46,6 +50,12 @@ func (r *Run) scope(backup *velerov1.Backup) (*scope, error) {
 	found := newScope(backup, helper)
 	if found.policy, err = r.policyOf(backup); err != nil {
 		return nil, err
+	}
+	if found.snapshots {
+		labels := common.PluginConfigLabelSelector(common.PluginKindBackupItemAction, "velero-plugin-for-kubevirt/backup")
+		if found.config, err = options.ReadConfigMap(context.Background(), r.reader, backup.Namespace, labels); err != nil {
+			return nil, err
+		}
 	}
 	known, _ := r.scopes.LoadOrStore(backup.UID, found)
 	return known.(*scope), nil

@@ -42,7 +42,7 @@ func (r *Run) judge(ctx context.Context, id kubevirt.ID, obj map[string]any, bac
 	facts := r.facts(ctx, id, obj, scope)
 	asking := time.Since(begin)
 	verdict := consistency.Judge(facts)
-	if err := consistency.Stamp(obj, verdict, facts.Window); err != nil {
+	if err := consistency.Stamp(obj, verdict, facts); err != nil {
 		return object.Failed(obj, "backing up", err)
 	}
 	verdict.Log(r.log, id, consistency.Measured{Window: facts.Window, Asking: asking}, asked)
@@ -53,7 +53,7 @@ func isVM(owner *metav1.OwnerReference) bool { return owner != nil && owner.Kind
 
 // askedOf returns what is asked for the consistency of a VM, by itself or by the backup.
 func askedOf(obj map[string]any, backup *velerov1.Backup) (asked consistency.Asked, err error) {
-	ofBackup := options.Source{Place: options.OnBackup, Name: backup.Namespace + "/" + backup.Name, Labels: backup.Labels, Annotations: backup.Annotations}
+	ofBackup := sourceOf(backup)
 	vm := options.Source{Place: options.OnVM, Name: object.Namespace(obj) + "/" + object.Name(obj)}
 	if policy := consistency.Policy(obj); policy != "" {
 		vm.Annotations = map[string]string{options.Consistency.Key: policy}
@@ -76,7 +76,7 @@ func (r *Run) facts(ctx context.Context, id kubevirt.ID, obj map[string]any, sco
 		return consistency.Facts{Snapshots: scope.snapshots, Unseen: []error{err}}
 	}
 	b, joined := r.blockOf(id)
-	disks := r.disks(claims, b.window.Joined(instance))
+	disks := r.disks(claims, b.window.Joined(instance), b.window.ThawedAt(instance))
 	if !scope.snapshots {
 		_, facts := r.runs(ctx, instance)
 		facts.Disks = disks
@@ -84,6 +84,9 @@ func (r *Run) facts(ctx context.Context, id kubevirt.ID, obj map[string]any, sco
 	}
 	facts := b.window.Facts(ctx, id, instance)
 	facts.Joined, facts.Disks = joined, disks
+	if facts.Group = groupOf(obj); facts.Group != "" {
+		facts.Together = r.together(b)
+	}
 	return facts
 }
 

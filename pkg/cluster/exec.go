@@ -37,7 +37,7 @@ func (l *Live) Exec(ctx context.Context, pod kubevirt.ID, container string, comm
 	}
 	var stdout, stderr bytes.Buffer
 	if err := executor.StreamWithContext(ctx, remotecommand.StreamOptions{Stdin: stdin, Stdout: &stdout, Stderr: &stderr}); err != nil {
-		return "", failed(fmt.Errorf("%w: %s", err, strings.TrimSpace(stderr.String())))
+		return stdout.String(), failed(fmt.Errorf("%w: %s", err, strings.TrimSpace(stderr.String())))
 	}
 	return stdout.String() + stderr.String(), nil
 }

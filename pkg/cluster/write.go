@@ -7,7 +7,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
@@ -15,6 +14,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 	watchtools "k8s.io/client-go/tools/watch"
 
+	"velero-plugin-for-kubevirt/pkg/graph"
 	"velero-plugin-for-kubevirt/pkg/kubevirt"
 )
 
@@ -70,36 +70,36 @@ func (l *Live) Delete(ctx context.Context, id kubevirt.ID) error {
 	return nil
 }
 
-// Await watches an object, and calls done with it as it is and whenever it changes, until done says so or fails. An object that is not there is waited
-// for. An API server that goes away meanwhile is asked again.
-func (l *Live) Await(ctx context.Context, id kubevirt.ID, done func(obj map[string]any) (bool, error)) error {
-	client, err := l.resource(l.watches, id)
+// Follow calls visit with each object that query selects, as it is and whenever it changes, and says whether it was deleted. It makes one call at a time,
+// until ctx is over or the server refuses. An API server that goes away meanwhile is asked again.
+func (l *Live) Follow(ctx context.Context, query graph.Query, visit func(obj map[string]any, deleted bool)) error {
+	client, err := l.resource(l.watches, kubevirt.ID{GroupResource: query.GroupResource, Namespace: query.Namespace})
 	if err != nil {
-		return fmt.Errorf("watching %s: %w", id, err)
+		return err
 	}
-	only := fields.OneTermEqualSelector("metadata.name", id.Name).String()
-	one := &cache.ListWatch{
+	selected := func(options metav1.ListOptions) metav1.ListOptions {
+		options.LabelSelector, options.FieldSelector = query.Labels, query.Fields
+		return options
+	}
+	// A refusal would be tried again for ever below.
+	if _, err := client.List(ctx, selected(metav1.ListOptions{Limit: 1})); err != nil {
+		return err
+	}
+	lists := &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-			options.FieldSelector = only
-			return client.List(ctx, options)
+			return client.List(ctx, selected(options))
 		},
 		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
-			options.FieldSelector = only
-			return client.Watch(ctx, options)
+			return client.Watch(ctx, selected(options))
 		},
 	}
-	_, err = watchtools.UntilWithSync(ctx, one, &unstructured.Unstructured{}, nil, func(event watch.Event) (bool, error) {
+	_, err = watchtools.UntilWithSync(ctx, lists, &unstructured.Unstructured{}, nil, func(event watch.Event) (bool, error) {
 		obj, is := event.Object.(*unstructured.Unstructured)
-		switch {
-		case !is:
+		if !is {
 			return false, fmt.Errorf("the server sent a %T", event.Object)
-		case event.Type == watch.Deleted:
-			return false, fmt.Errorf("%s was deleted", id)
 		}
-		return done(obj.Object)
+		visit(obj.Object, event.Type == watch.Deleted)
+		return false, nil
 	})
-	if err != nil {
-		return fmt.Errorf("watching %s: %w", id, err)
-	}
-	return nil
+	return err
 }

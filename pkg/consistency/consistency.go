@@ -37,6 +37,7 @@ const (
 	HookFailed         Reason = "HookFailed"
 	SnapshotInProgress Reason = "SnapshotInProgress"
 	WindowTooLong      Reason = "WindowTooLong"
+	NotTogether        Reason = "NotTogether"
 	NotObserved        Reason = "NotObserved"
 )
 
@@ -60,8 +61,9 @@ var Reasons = []struct {
 	{FreezeUnsupported, "the guest agent does not offer the fsfreeze commands", "allow guest-fsfreeze-* in the agent's configuration"},
 	{HookFailed, "the hook that freezes the guest failed", "see Velero's error about the hook"},
 	{SnapshotInProgress, "a VirtualMachineSnapshot of the VM was being taken, which thaws the guest when it is done", "do not snapshot a VM while it is backed up"},
-	{WindowTooLong, "the snapshots took longer than the guest stays frozen", "set CSI_SNAPSHOT_EARLY_FREQUENT_POLLING, make the disks one volume group, or give the VM fewer disks"},
-	{DiskOutsideWindow, "a disk was snapshotted before the guest was frozen, or may have been", "back up what shares the disk together with the VM"},
+	{WindowTooLong, "the snapshots took longer than the guest stays frozen", "let a volume policy give the disks to this plugin, or set velero.kubevirt.io/max-freeze"},
+	{DiskOutsideWindow, "a disk was snapshotted before the guest was frozen, or may have been, or after it was thawed", "back up what shares the disk together with the VM; see Velero's own lines about the PVC"},
+	{NotTogether, "not all VMs of the group were frozen while the disks of all were snapshotted", "see what the other VMs of the group say; let a volume policy give the disks to this plugin"},
 	{NotObserved, "the plugin could not see what happened", "see the message; a restarted plugin forgets"},
 }
 

@@ -9,10 +9,13 @@ import (
 // the command and to connect it takes longer than to ask, and the guest is frozen meanwhile: virsh that is given no command connects, waits
 // for lines and ends with them (libvirt 11.3, tools/virsh.c). It is the question that virt-launcher asks before it freezes, it changes
 // nothing, and a frozen guest answers it. KubeVirt's own answers come from a cache that is up to 5 s old (KubeVirt 1.9.0,
-// pkg/virt-launcher/virtwrap/agent-poller), too late for most snapshots. virsh is in the launcher's image (KubeVirt 1.7 to 1.9,
+// pkg/virt-launcher/virtwrap/agent-poller), too late for most snapshots. sh and virsh are in the launcher's image (KubeVirt 1.7 to 1.9,
 // rpm/BUILD.bazel), the address is virt-launcher's (cmd/virt-launcher/virt-launcher.go).
-func AskGuest(namespace, name string) (command []string, line string) {
-	return []string{"virsh", "--quiet", "--connect", "qemu+unix:///session?socket=/var/run/libvirt/virtqemud-sock"},
+//
+// When virsh has ended the command runs thaw, if any. Virsh ends when its input does, also because whoever froze the guest has died or lost the connection:
+// then the launcher thaws its guest by itself, and not only after the 300 s of virt-freezer.
+func AskGuest(namespace, name string, thaw []string) (command []string, line string) {
+	return append([]string{"sh", "-c", `virsh --quiet --connect "qemu+unix:///session?socket=/var/run/libvirt/virtqemud-sock"; exec "$@"`, "sh"}, thaw...),
 		fmt.Sprintf(`qemu-agent-command %s_%s '{"execute":"guest-fsfreeze-status"}' --timeout 1`+"\n", namespace, name)
 }
 

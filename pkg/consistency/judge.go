@@ -34,6 +34,10 @@ type Facts struct {
 	MaxFreeze time.Duration
 	// Window is the time from the first snapshot's request to the end of the last, in which the guest had to stay frozen.
 	Window time.Duration
+	// Group is the group of VMs that the VM is frozen together with, "" without one; Together tells that all disks of the ItemBlock were cut while all of
+	// its guests were frozen.
+	Group    string
+	Together bool
 	// Unseen are the reads that failed.
 	Unseen []error
 }
@@ -50,7 +54,7 @@ type Disk struct {
 	Snapshotted bool
 	// Files tells that Velero copies the disk's files from the launcher pod.
 	Files bool
-	// Outside tells that the snapshot was or may have been taken before the guest was frozen.
+	// Outside tells that the snapshot was or may have been taken before the guest was frozen, or after it was thawed.
 	Outside bool
 }
 
@@ -83,6 +87,9 @@ func Judge(f Facts) Verdict {
 		v.judgeFreeze(f)
 		if v.Good() {
 			v.Level = Filesystem
+		}
+		if f.Group != "" && !f.Together {
+			v.add(NotTogether, f.Group)
 		}
 	}
 	v.sort()

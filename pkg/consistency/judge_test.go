@@ -144,8 +144,10 @@ func TestStampKeepsWhatWasAskedFor(t *testing.T) {
 	vm := map[string]any{"metadata": map[string]any{"annotations": map[string]any{
 		"velero.kubevirt.io/consistency": "required", "velero.kubevirt.io/consistency-message": "of an earlier backup", "other": "x",
 	}}}
+	facts := frozen()
+	facts.Window = 9 * time.Second
 	for range 2 { // a restored VM is backed up again
-		if err := Stamp(vm, Judge(frozen()), 9*time.Second); err != nil {
+		if err := Stamp(vm, Judge(facts), facts); err != nil {
 			t.Fatal(err)
 		}
 		annotations := vm["metadata"].(map[string]any)["annotations"].(map[string]any)
@@ -172,7 +174,7 @@ func TestStampKeepsWhatWasAskedFor(t *testing.T) {
 }
 
 func TestSaysFrozen(t *testing.T) {
-	_, line := AskGuest("shop", "web")
+	_, line := AskGuest("shop", "web", nil)
 	for answer, want := range map[string]bool{
 		// With readline virsh shows what it reads, without it does not.
 		"virsh # " + line + "{\"return\":\"frozen\"}\n\nvirsh # \n": true,

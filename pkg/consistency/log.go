@@ -25,7 +25,7 @@ type Measured struct {
 func (v Verdict) Log(log logrus.FieldLogger, vm kubevirt.ID, measured Measured, asked Asked) {
 	entry := log.WithFields(fields(vm, v.Level))
 	if v.Level == Filesystem {
-		entry = entry.WithFields(logrus.Fields{"window": measured.Window.Round(100 * time.Millisecond).String(), "asking": measured.Asking.Round(time.Millisecond).String()})
+		entry = entry.WithFields(logrus.Fields{"window": measured.Window.Round(10 * time.Millisecond).String(), "asking": measured.Asking.Round(time.Millisecond).String()})
 	}
 	if !v.Good() {
 		entry = entry.WithField("error", v.Message())
@@ -39,6 +39,8 @@ func (v Verdict) Log(log logrus.FieldLogger, vm kubevirt.ID, measured Measured, 
 		entry.Info("the disks of the VM are not in the backup")
 	case v.Reason() == FileSystemBackup, v.Reason() == DiskNotSnapshotted:
 		entry.Warn("the backup has not all disks of the VM: a restored VM misses them, or gets empty ones or the original image")
+	case v.Reason() == NotTogether:
+		entry.Warn("the disks of the VM are not of the same moment as those of its group")
 	default:
 		entry.Warn("the disks of the running VM are only crash-consistent")
 	}

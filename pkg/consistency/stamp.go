@@ -9,9 +9,9 @@ import (
 )
 
 // Stamp writes a verdict into the annotations of a backed-up VM, in place of one from an earlier backup. The VM's owner asks for consistency with the same
-// annotation that then holds the verdict; what the owner asked for is kept in velero.kubevirt.io/consistency-policy. Window is how long the guest had to
-// stay frozen.
-func Stamp(vm map[string]any, verdict Verdict, window time.Duration) error {
+// annotation that then holds the verdict; what the owner asked for is kept in velero.kubevirt.io/consistency-policy. The facts tell how long the guest had to
+// stay frozen, and together with which group.
+func Stamp(vm map[string]any, verdict Verdict, facts Facts) error {
 	policy := Policy(vm)
 	Clear(vm)
 	values := map[string]string{kubevirt.Consistency: string(verdict.Level)}
@@ -22,8 +22,11 @@ func Stamp(vm map[string]any, verdict Verdict, window time.Duration) error {
 		values[kubevirt.ConsistencyReason] = string(verdict.Reason())
 		values[kubevirt.ConsistencyMessage] = verdict.Message()
 	}
-	if window > 0 {
-		values[kubevirt.FreezeWindow] = window.Round(100 * time.Millisecond).String()
+	if facts.Window > 0 {
+		values[kubevirt.FreezeWindow] = facts.Window.Round(10 * time.Millisecond).String()
+	}
+	if facts.Together && verdict.Good() {
+		values[kubevirt.ConsistencyGroup] = facts.Group
 	}
 	for key, value := range values {
 		if _, err := object.SetAnnotation(vm, key, value); err != nil {
@@ -38,7 +41,7 @@ func Clear(vm map[string]any) {
 	if isLevel(object.Annotation(vm, kubevirt.Consistency)) {
 		object.DeleteAnnotation(vm, kubevirt.Consistency)
 	}
-	for _, key := range []string{kubevirt.ConsistencyReason, kubevirt.ConsistencyMessage, kubevirt.FreezeWindow} {
+	for _, key := range []string{kubevirt.ConsistencyReason, kubevirt.ConsistencyMessage, kubevirt.ConsistencyGroup, kubevirt.FreezeWindow} {
 		object.DeleteAnnotation(vm, key)
 	}
 }

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	virtv1 "kubevirt.io/api/core/v1"
 
@@ -37,8 +36,7 @@ type Window struct {
 
 	mu     sync.Mutex
 	guests map[kubevirt.ID]*guest // by VirtualMachineInstance
-	first  kubevirt.ID            // the first VolumeSnapshot of the ItemBlock; empty before it
-	cutAt  time.Time              // when Velero showed it
+	began  time.Time              // when the first disk of the ItemBlock was about to be cut; zero before it
 }
 
 // A guest is one of the ItemBlock, as it was before Velero ran the hooks of its launcher pods.
@@ -47,9 +45,11 @@ type guest struct {
 	launchers []*corev1.Pod
 	vmi       *virtv1.VirtualMachineInstance
 	agent     *virtv1.VirtualMachineInstanceGuestAgentInfo
-	session   *session           // nil when the guest cannot be frozen
-	thawed    *consistency.Facts // what was known when the plugin thawed the guest; nil when Velero does
-	unseen    error              // why one of these could not be read
+	session   *session      // nil when the guest cannot be frozen
+	limit     time.Duration // for which the guest may be frozen; 0 before the window began
+	timer     *time.Timer   // thaws it then
+	thawed    *thawing      // nil before the plugin thaws the guest
+	unseen    error         // why one of these could not be read
 }
 
 // Open returns a window that no guest has joined.
@@ -93,37 +93,28 @@ func lookBefore(ctx context.Context, reader Reader, instance kubevirt.ID, launch
 	}
 	expected := consistency.Facts{Joined: true, Before: seen.vmi, After: seen.vmi, Agent: seen.agent, Launchers: []consistency.Launcher{{Before: launcher}}}
 	if expected.MayBeFrozen() {
-		seen.session = startSession(ctx, reader, instance, idOf(launcher))
+		seen.session = startSession(context.WithoutCancel(ctx), reader, instance, idOf(launcher), thawIn(launcher))
 	}
 	return seen
 }
 
-// RecordSnapshot records a VolumeSnapshot that Velero has taken of a disk of the ItemBlock, whose guests were all frozen before.
-func (w *Window) RecordSnapshot(snapshot kubevirt.ID, at time.Time) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.first.Name == "" || at.Before(w.cutAt) {
-		w.first, w.cutAt = snapshot, at
-	}
-}
-
-// Absorb takes over the guests of a window that turned out to be of the same ItemBlock.
+// Absorb takes over the guests of a window that turned out to be of the same ItemBlock. Velero has not run their hooks yet.
 func (w *Window) Absorb(other *Window) {
 	other.mu.Lock()
 	defer other.mu.Unlock()
-	if other.first.Name != "" {
-		w.RecordSnapshot(other.first, other.cutAt)
-	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	maps.Copy(w.guests, other.guests)
 }
 
-// Close ends the sessions that wait in the launchers.
+// Close ends what waits for the guests: the ItemBlock has been backed up.
 func (w *Window) Close() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, g := range w.guests {
+		if g.timer != nil {
+			g.timer.Stop()
+		}
 		if g.session != nil {
 			g.session.end()
 		}
@@ -143,36 +134,27 @@ func (w *Window) Joined(instance kubevirt.ID) time.Time {
 // errNotAsked is why a guest was not asked that, when its pod joined the ItemBlock, was not one that can be frozen.
 var errNotAsked = errors.New("the guest was not asked whether it is frozen")
 
-// Facts returns what is known of a VM or of an instance of its own after the last snapshot, and asks its guest whether it is frozen. If the window has
-// thawed the guest, it is what was known then. The disks are for the caller to add.
+// Facts returns what is known of a VM or of an instance of its own after the last snapshot. It asks the guest whether it is frozen, and thaws it, if that has
+// not been done; a guest that could not be frozen is only looked at. The disks are for the caller to add.
 func (w *Window) Facts(ctx context.Context, item, instance kubevirt.ID) consistency.Facts {
 	w.mu.Lock()
-	g, first := w.guests[instance], w.first
-	w.mu.Unlock()
+	g := w.guests[instance]
 	if g == nil {
 		g = &guest{}
 	}
-	if g.thawed != nil {
-		return *g.thawed
-	}
-	var begin time.Time
-	var unseen error
-	var reading sync.WaitGroup
-	if g.vmi != nil && first.Name != "" {
-		reading.Go(func() { begin, unseen = w.begin(ctx, first, g.joined) })
+	asked, began := g.session != nil || g.thawed != nil, w.began
+	w.mu.Unlock()
+	if asked {
+		return w.thaw(ctx, instance, g).facts
 	}
 	facts := w.look(ctx, g, item, instance)
-	reading.Wait()
-	if !begin.IsZero() {
-		facts.Window = time.Since(begin)
-	}
-	if unseen != nil {
-		facts.Unseen = append(facts.Unseen, unseen)
+	if g.vmi != nil && !began.IsZero() {
+		facts.Window = time.Since(began)
 	}
 	return facts
 }
 
-// look reads everything at once: the guest is frozen meanwhile.
+// look reads everything at once.
 func (w *Window) look(ctx context.Context, g *guest, item, instance kubevirt.ID) consistency.Facts {
 	facts := consistency.Facts{
 		Snapshots: true, Before: g.vmi, Agent: g.agent, Launchers: make([]consistency.Launcher, len(g.launchers)), NotAsked: errNotAsked,
@@ -187,9 +169,6 @@ func (w *Window) look(ctx context.Context, g *guest, item, instance kubevirt.ID)
 		facts.Launchers[n].Before = launcher
 		reads.Go(func() { facts.Launchers[n].After, failures[2+n] = now[corev1.Pod](ctx, w.reader, idOf(launcher)) })
 	}
-	if g.session != nil {
-		reads.Go(func() { facts.Frozen, facts.NotAsked = isFrozen(ctx, w.reader, g.session) })
-	}
 	reads.Wait()
 	for _, err := range append(failures, g.unseen) {
 		if err != nil {
@@ -201,16 +180,6 @@ func (w *Window) look(ctx context.Context, g *guest, item, instance kubevirt.ID)
 
 func idOf(pod *corev1.Pod) kubevirt.ID {
 	return kubevirt.ID{GroupResource: kubevirt.Pods, Namespace: pod.Namespace, Name: pod.Name}
-}
-
-// begin returns when the first snapshot of the ItemBlock was asked for. Without that snapshot – a data mover removes it when it has the data – it is
-// when the guest joined, which is earlier.
-func (w *Window) begin(ctx context.Context, first kubevirt.ID, joined time.Time) (time.Time, error) {
-	snapshot, err := w.reader.Now(ctx, first)
-	if err != nil || snapshot == nil {
-		return joined, err
-	}
-	return (&unstructured.Unstructured{Object: snapshot}).GetCreationTimestamp().Time, nil
 }
 
 // now reads an object as it is now, as a type; nil when there is none.

@@ -111,11 +111,16 @@ const (
 	Consistency        = "velero.kubevirt.io/consistency"
 	ConsistencyReason  = Consistency + "-reason"
 	ConsistencyMessage = Consistency + "-message"
+	// ConsistencyGroup is the group of VMs all of whose disks are of one moment.
+	ConsistencyGroup = Consistency + "-group"
 	// FreezeWindow is how long the guest had to stay frozen, such as 12.5s.
 	FreezeWindow = "velero.kubevirt.io/freeze-window"
 	// ConsistencyPolicy is what the VM's owner asks for.
 	ConsistencyPolicy = Consistency + "-policy"
 )
+
+// FreezeTogether is a label by which a person puts VMs of a namespace into a group: their guests are frozen, and their disks snapshotted, at one moment.
+const FreezeTogether = "velero.kubevirt.io/freeze-together"
 
 // Snapshotter is the value of the parameter "snapshotter" of a volume policy's action "custom" by which the plugin is asked to take the snapshots
 // (Velero 1.18.1, internal/resourcepolicies/resource_policies.go).

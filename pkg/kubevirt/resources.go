@@ -51,6 +51,8 @@ var (
 
 	// VeleroBackups tell what is backed up and was restored.
 	VeleroBackups = schema.GroupResource{Group: "velero.io", Resource: "backups"}
+	// DataUploads are what Velero's data mover works from.
+	DataUploads = schema.GroupResource{Group: "velero.io", Resource: "datauploads"}
 
 	Nodes                        = schema.GroupResource{Resource: "nodes"}
 	Pods                         = schema.GroupResource{Resource: "pods"}

@@ -9,16 +9,17 @@ import (
 	"sync"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/resource"
+
 	"velero-plugin-for-kubevirt/pkg/kubevirt"
 	"velero-plugin-for-kubevirt/pkg/object"
 )
 
 // A Cluster is where VolumeSnapshots are made.
 type Cluster interface {
+	Follower
 	// Create makes an object, and returns it as the server made it; one of the same name that is there already as it is.
 	Create(ctx context.Context, id kubevirt.ID, obj map[string]any) (map[string]any, error)
-	// Await calls done with an object as it is and whenever it changes, until done says so or fails.
-	Await(ctx context.Context, id kubevirt.ID, done func(obj map[string]any) (bool, error)) error
 	// Delete removes an object; one that is gone is no error.
 	Delete(ctx context.Context, id kubevirt.ID) error
 }
@@ -27,7 +28,7 @@ type Cluster interface {
 type Request struct {
 	Name             string // of the VolumeSnapshot
 	Namespace, Claim string
-	Class            string // VolumeSnapshotClass
+	Class, Driver    string // VolumeSnapshotClass, and its CSI driver
 	Labels           map[string]string
 }
 
@@ -36,24 +37,27 @@ func (r Request) ID() kubevirt.ID {
 	return kubevirt.ID{GroupResource: kubevirt.VolumeSnapshots, Namespace: r.Namespace, Name: r.Name}
 }
 
-// A Result is what came of a request: a snapshot with a handle, or an error.
+// ClaimID returns that of the claim.
+func (r Request) ClaimID() kubevirt.ID {
+	return kubevirt.ID{GroupResource: kubevirt.PersistentVolumeClaims, Namespace: r.Namespace, Name: r.Claim}
+}
+
+// A Result is what came of a request: a snapshot that was cut, or an error.
 type Result struct {
 	Request
-	Driver      string
 	RestoreSize int64     // bytes; 0 when the driver does not say
-	At          time.Time // when the handle was seen
+	At          time.Time // when it was seen to be cut
 	Err         error
 }
 
-// Take makes all VolumeSnapshots at once and returns when each has its handle, has failed, or ctx is over; the results are in the order of the requests.
-// By CSI's specification a driver answers CreateSnapshot when the snapshot is cut, so a handle is enough: readyToUse comes when it may be read. A driver's
+// Take makes all VolumeSnapshots at once and returns when each is cut, has failed, or ctx is over; the results are in the order of the requests. A driver's
 // error is tried again by the CSI sidecar, so it is not the end; onTrouble is called for the first. A VolumeSnapshot that failed is deleted.
-func Take(ctx context.Context, cluster Cluster, requests []Request, onTrouble func(error)) []Result {
+func Take(ctx context.Context, cluster Cluster, watch *Watch, requests []Request, onTrouble func(error)) []Result {
 	results := make([]Result, len(requests))
 	var all sync.WaitGroup
 	for n, request := range requests {
 		all.Go(func() {
-			results[n] = take(ctx, cluster, request, onTrouble)
+			results[n] = take(ctx, cluster, watch, request, onTrouble)
 			if results[n].Err != nil {
 				onTrouble(results[n].Err)
 			}
@@ -63,20 +67,22 @@ func Take(ctx context.Context, cluster Cluster, requests []Request, onTrouble fu
 	return results
 }
 
-func take(ctx context.Context, cluster Cluster, request Request, onTrouble func(error)) Result {
+func take(ctx context.Context, cluster Cluster, watch *Watch, request Request, onTrouble func(error)) Result {
 	result := Result{Request: request}
-	said, err := "", error(nil)
-	listen := func(obj map[string]any) {
-		if message, _ := object.String(obj, "status.error.message"); message != "" && message != said {
-			said = message
-			onTrouble(errors.New(message))
-		}
-	}
-	if _, err = cluster.Create(ctx, request.ID(), request.object()); err == nil {
-		var content kubevirt.ID
-		if content, err = boundContent(ctx, cluster, request, listen); err == nil {
-			err = cut(ctx, cluster, content, &result, listen)
-		}
+	said := ""
+	_, err := cluster.Create(ctx, request.ID(), request.object())
+	if err == nil {
+		err = watch.Await(ctx, request.Name, func(snapshot map[string]any) (bool, error) {
+			if message, _ := object.String(snapshot, "status.error.message"); message != "" && message != said {
+				said = message
+				onTrouble(errors.New(message))
+			}
+			is, err := IsCut(snapshot)
+			if is {
+				result.RestoreSize, err = restoreSize(snapshot)
+			}
+			return is, err
+		})
 	}
 	if err == nil {
 		result.At = time.Now()
@@ -91,33 +97,21 @@ func take(ctx context.Context, cluster Cluster, request Request, onTrouble func(
 	return result
 }
 
-// boundContent waits for the VolumeSnapshotContent of a VolumeSnapshot.
-func boundContent(ctx context.Context, cluster Cluster, request Request, listen func(map[string]any)) (kubevirt.ID, error) {
-	content := kubevirt.ID{GroupResource: kubevirt.VolumeSnapshotContents}
-	err := cluster.Await(ctx, request.ID(), func(obj map[string]any) (bool, error) {
-		listen(obj)
-		var err error
-		content.Name, err = object.String(obj, "status.boundVolumeSnapshotContentName")
-		return content.Name != "", err
-	})
-	return content, err
+// IsCut tells whether the CSI driver has cut a snapshot: it answers CreateSnapshot, with the time of creation, when it has (CSI specification 1.12). readyToUse
+// comes later, when the snapshot may be read. The snapshot controller copies the time from the VolumeSnapshotContent as soon as it is there (external-snapshotter
+// 8.5.0, pkg/common-controller/snapshot_controller.go, syncContent).
+func IsCut(snapshot map[string]any) (bool, error) {
+	created, err := object.String(snapshot, "status.creationTime")
+	return created != "", err
 }
 
-// cut waits until a VolumeSnapshotContent has its handle.
-func cut(ctx context.Context, cluster Cluster, content kubevirt.ID, result *Result, listen func(map[string]any)) error {
-	return cluster.Await(ctx, content, func(obj map[string]any) (bool, error) {
-		listen(obj)
-		handle, err := object.String(obj, "status.snapshotHandle")
-		if err != nil || handle == "" {
-			return false, err
-		}
-		if result.Driver, err = object.String(obj, "spec.driver"); err != nil {
-			return false, err
-		}
-		status, err := object.Map(obj, "status")
-		result.RestoreSize, _ = status["restoreSize"].(int64)
-		return true, err
-	})
+func restoreSize(snapshot map[string]any) (int64, error) {
+	text, err := object.String(snapshot, "status.restoreSize")
+	if err != nil || text == "" {
+		return 0, err
+	}
+	size, err := resource.ParseQuantity(text)
+	return size.Value(), err
 }
 
 func (r Request) object() map[string]any {

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"velero-plugin-for-kubevirt/pkg/graph"
 	"velero-plugin-for-kubevirt/pkg/kubevirt"
 )
 
@@ -17,6 +18,8 @@ import (
 type driver struct {
 	refuses string // the claim of which it makes none
 	late    string // the claim for which its first attempt fails
+	removed string // the one that somebody deletes
+	refused error  // why nobody may watch
 
 	mu      sync.Mutex
 	created []string
@@ -33,27 +36,39 @@ func (d *driver) Create(_ context.Context, id kubevirt.ID, obj map[string]any) (
 	return obj, nil
 }
 
-func (d *driver) Await(ctx context.Context, id kubevirt.ID, done func(map[string]any) (bool, error)) error {
-	states := []map[string]any{{"status": map[string]any{"boundVolumeSnapshotContentName": "content-of-" + id.Name}}}
-	if snapshot, is := strings.CutPrefix(id.Name, "content-of-"); is {
-		trouble := map[string]any{"status": map[string]any{"error": map[string]any{"message": "the array is full"}}}
-		handle := map[string]any{"spec": map[string]any{"driver": "csi.example.com"}, "status": map[string]any{"snapshotHandle": "h-" + snapshot, "restoreSize": int64(8 << 20)}}
-		switch snapshot {
-		case d.refuses:
-			states = []map[string]any{{}, trouble}
-		case d.late:
-			states = []map[string]any{trouble, trouble, handle}
-		default:
-			states = []map[string]any{{}, handle}
+// Follow shows the states that the snapshots go through, a second each.
+func (d *driver) Follow(ctx context.Context, _ graph.Query, visit func(map[string]any, bool)) error {
+	trouble := map[string]any{"error": map[string]any{"message": "the array is full"}}
+	cut := map[string]any{"creationTime": "2026-11-24T12:00:00Z", "restoreSize": "8Mi"}
+	shown := map[string]int{}
+	for ctx.Err() == nil {
+		d.mu.Lock()
+		created := slices.Clone(d.created)
+		d.mu.Unlock()
+		for _, name := range created {
+			states := []map[string]any{{}, cut}
+			switch name {
+			case d.refuses:
+				states = []map[string]any{{}, trouble}
+			case d.late:
+				states = []map[string]any{trouble, trouble, cut}
+			case d.removed:
+				visit(map[string]any{"metadata": map[string]any{"name": name}}, true)
+				continue
+			}
+			if n := shown[name]; n < len(states) {
+				visit(map[string]any{"metadata": map[string]any{"name": name}, "status": states[n]}, false)
+				shown[name]++
+			}
+		}
+		if d.refused != nil {
+			return d.refused
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
 		}
 	}
-	for _, state := range states {
-		if is, err := done(state); is || err != nil {
-			return err
-		}
-		time.Sleep(time.Second)
-	}
-	<-ctx.Done()
 	return ctx.Err()
 }
 
@@ -62,6 +77,14 @@ func (d *driver) Delete(_ context.Context, id kubevirt.ID) error {
 	defer d.mu.Unlock()
 	d.deleted = append(d.deleted, id.Name)
 	return nil
+}
+
+// watched is a watch that has begun before the snapshots are made.
+func watched(t *testing.T, d *driver) *Watch {
+	t.Helper()
+	w := NewWatch(t.Context(), d, "shop", "velero.io/backup-name=nightly", func(map[string]any) {})
+	synctest.Wait()
+	return w
 }
 
 func of(names ...string) []Request {
@@ -75,15 +98,15 @@ func of(names ...string) []Request {
 func TestAllSnapshotsAreTakenAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, begin := &driver{}, time.Now()
-		results := Take(t.Context(), d, of("root", "data", "logs"), func(err error) { t.Error(err) })
+		results := Take(t.Context(), d, watched(t, d), of("root", "data", "logs"), func(err error) { t.Error(err) })
 		for n, name := range []string{"root", "data", "logs"} {
 			r := results[n]
-			if r.Err != nil || r.Name != name || r.Driver != "csi.example.com" || r.RestoreSize != 8<<20 || r.At.Sub(begin) != time.Second {
+			if r.Err != nil || r.Name != name || r.RestoreSize != 8<<20 || r.At.Sub(begin) != 2*time.Second {
 				t.Errorf("of %s: %+v", name, r)
 			}
 		}
-		if took := time.Since(begin); took != time.Second {
-			t.Errorf("three snapshots of a second took %s", took)
+		if took := time.Since(begin); took != 2*time.Second {
+			t.Errorf("three snapshots of two seconds took %s", took)
 		}
 		if len(d.created) != 3 || d.deleted != nil {
 			t.Errorf("created %v, deleted %v", d.created, d.deleted)
@@ -97,7 +120,7 @@ func TestASnapshotThatIsRefusedDoesNotHarmTheOthers(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		var trouble []time.Duration
-		results := Take(ctx, d, of("root", "data"), func(error) { trouble = append(trouble, time.Since(begin)) })
+		results := Take(ctx, d, watched(t, d), of("root", "data"), func(error) { trouble = append(trouble, time.Since(begin)) })
 		if results[0].Err != nil {
 			t.Error(results[0].Err)
 		}
@@ -110,8 +133,8 @@ func TestASnapshotThatIsRefusedDoesNotHarmTheOthers(t *testing.T) {
 		if !slices.Equal(d.deleted, []string{"data"}) {
 			t.Errorf("deleted: %v", d.deleted)
 		}
-		if len(trouble) == 0 || trouble[0] != time.Second {
-			t.Errorf("trouble was told after %v, the driver told it after 1s", trouble)
+		if len(trouble) == 0 || trouble[0] != 2*time.Second {
+			t.Errorf("trouble was told after %v, the driver told it after 2s", trouble)
 		}
 	})
 }
@@ -119,7 +142,8 @@ func TestASnapshotThatIsRefusedDoesNotHarmTheOthers(t *testing.T) {
 func TestADriverMayTryAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		told := 0
-		results := Take(t.Context(), &driver{late: "data"}, of("data"), func(error) { told++ })
+		d := &driver{late: "data"}
+		results := Take(t.Context(), d, watched(t, d), of("data"), func(error) { told++ })
 		if results[0].Err != nil || told != 1 {
 			t.Errorf("told %d times, %v", told, results[0].Err)
 		}
@@ -127,9 +151,30 @@ func TestADriverMayTryAgain(t *testing.T) {
 }
 
 func TestWhatMayNotBeCreatedIsAnError(t *testing.T) {
-	told := 0
-	results := Take(t.Context(), &driver{}, of("forbidden"), func(error) { told++ })
-	if err := results[0].Err; err == nil || !strings.Contains(err.Error(), "forbidden") || told != 1 {
-		t.Errorf("told %d times, %v", told, err)
+	synctest.Test(t, func(t *testing.T) {
+		told, d := 0, &driver{}
+		results := Take(t.Context(), d, watched(t, d), of("forbidden"), func(error) { told++ })
+		if err := results[0].Err; err == nil || !strings.Contains(err.Error(), "forbidden") || told != 1 {
+			t.Errorf("told %d times, %v", told, err)
+		}
+	})
+}
+
+func TestWhatCannotBeWatchedIsAnError(t *testing.T) {
+	for name, c := range map[string]struct {
+		driver *driver
+		want   string
+	}{
+		"deleted":   {&driver{removed: "data"}, "VolumeSnapshot data was deleted"},
+		"forbidden": {&driver{refused: errors.New("forbidden")}, "watching VolumeSnapshots in namespace shop: forbidden"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				results := Take(t.Context(), c.driver, watched(t, c.driver), of("data"), func(error) {})
+				if err := results[0].Err; err == nil || !strings.Contains(err.Error(), c.want) {
+					t.Errorf("got %v, want %q", err, c.want)
+				}
+			})
+		})
 	}
 }

@@ -23,10 +23,15 @@ import (
 func (c *Cluster) launcherSockets() string { return filepath.Join(c.supervisor.temp, "launchers") }
 
 // execInLauncher is the Exec of a cluster with KubeVirt: it knows the real virt-freezer, to which it shows the socket of the pod's
-// launcher, and plays virsh, which reads lines.
+// launcher, and plays virsh, which reads lines, and the shell that runs both one after the other. As in a container, a command is not ended
+// when whoever sent it has gone.
 func (c *Cluster) execInLauncher(ctx context.Context, namespace, name, container string, argv []string, stdin io.Reader, stdout, stderr io.Writer) (int, error) {
-	if len(argv) == 4 && slices.Equal(argv[:3], []string{"virsh", "--quiet", "--connect"}) && container == "compute" {
-		return 0, c.virsh(ctx, namespace, name, stdin, stdout, stderr)
+	ctx = context.WithoutCancel(ctx)
+	if len(argv) >= 4 && argv[0] == "sh" && strings.HasPrefix(argv[2], "virsh --quiet --connect ") && strings.HasSuffix(argv[2], `; exec "$@"`) && container == "compute" {
+		if err := c.virsh(ctx, namespace, name, stdin, stdout, stderr); err != nil || len(argv) == 4 {
+			return 0, err
+		}
+		return c.execInLauncher(ctx, namespace, name, container, argv[4:], nil, stdout, stderr)
 	}
 	if len(argv) == 0 || argv[0] != freezerProgram || container != "compute" {
 		fmt.Fprintf(stderr, "executable file not found: %q\n", argv)

@@ -77,7 +77,7 @@ func (w *NodeCluster) inLauncher(ctx context.Context, vm VM, command []string, l
 
 // IsFrozen asks a guest whether it is frozen.
 func (w *NodeCluster) IsFrozen(ctx context.Context, vm VM) (bool, error) {
-	command, line := consistency.AskGuest(vm.Namespace, vm.Name)
+	command, line := consistency.AskGuest(vm.Namespace, vm.Name, nil)
 	answer, err := w.inLauncher(ctx, vm, command, line)
 	if err != nil {
 		return false, err

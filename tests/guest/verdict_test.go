@@ -66,7 +66,7 @@ func asked(t *testing.T, vm VM) {
 		t.Fatal(err)
 	}
 	id := kubevirt.ID{GroupResource: kubevirt.Pods, Namespace: pod.Namespace, Name: pod.Name}
-	command, line := consistency.AskGuest(vm.Namespace, vm.Name)
+	command, line := consistency.AskGuest(vm.Namespace, vm.Name, nil)
 	for _, state := range []struct {
 		request string
 		frozen  bool

@@ -1,6 +1,7 @@
 package scenarios
 
 import (
+	"context"
 	"testing"
 
 	"github.com/sirupsen/logrus"
@@ -9,10 +10,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"velero-plugin-for-kubevirt/pkg/actions"
 	"velero-plugin-for-kubevirt/pkg/backup"
 	"velero-plugin-for-kubevirt/pkg/cluster"
+	"velero-plugin-for-kubevirt/pkg/graph"
 	"velero-plugin-for-kubevirt/pkg/restore"
 )
 
@@ -21,15 +25,27 @@ func TestActions(t *testing.T) {
 		log, hook := logtest.NewNullLogger()
 		log.SetLevel(logrus.DebugLevel)
 		reader := cluster.FromObjects(objects)
-		run, restores := backup.NewRun(reader, Discovery, nil, log), restore.NewRun(reader, nil, log)
+		run, restores := backup.NewRun(reader, Discovery, noSnapshots{}, log), restore.NewRun(reader, nil, log)
 		return &inProcess{
 			hook:   hook,
 			backup: actions.NewBackup(run), ownDisk: actions.NewDataVolumeBackup(run),
 			block: actions.NewItemBlock(run), podBlock: actions.NewPodItemBlock(run),
-			consistency: actions.NewConsistency(run),
-			restore:     actions.NewRestore(restores), podRestore: actions.NewPodRestore(restores),
+			consistency: actions.NewConsistency(run), claims: actions.NewClaims(run),
+			restore: actions.NewRestore(restores), podRestore: actions.NewPodRestore(restores),
 		}
 	})
+}
+
+// noSnapshots is a storage that is never asked for any: the scenarios play what Velero has taken.
+type noSnapshots struct{ backup.Storage }
+
+func (noSnapshots) Client() (client.Client, error) {
+	return fake.NewClientBuilder().Build(), nil
+}
+
+func (noSnapshots) Follow(ctx context.Context, _ graph.Query, _ func(map[string]any, bool)) error {
+	<-ctx.Done()
+	return ctx.Err()
 }
 
 // inProcess calls the actions directly. They live as long as the scenario, as they do in a plugin process.
@@ -38,6 +54,7 @@ type inProcess struct {
 	backup, ownDisk     *actions.Backup
 	block, podBlock     *actions.ItemBlock
 	consistency         *actions.Consistency
+	claims              *actions.Claims
 	restore, podRestore *actions.Restore
 }
 
@@ -55,7 +72,11 @@ func (p *inProcess) Call(request Request, item, fromBackup *unstructured.Unstruc
 	switch request.Phase {
 	case "backup":
 		var updated runtime.Unstructured
-		updated, reply.AdditionalItems, err = backup.Execute(item, Backup(request))
+		if item.GetKind() == "PersistentVolumeClaim" {
+			updated, reply.AdditionalItems, _, _, err = p.claims.Execute(item, Backup(request))
+		} else {
+			updated, reply.AdditionalItems, err = backup.Execute(item, Backup(request))
+		}
 		if err == nil {
 			reply.Item = &unstructured.Unstructured{Object: updated.UnstructuredContent()}
 		}

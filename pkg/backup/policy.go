@@ -1,0 +1,76 @@
+package backup
+
+import (
+	"context"
+	"fmt"
+
+	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
+	velerov2alpha1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v2alpha1"
+	"github.com/vmware-tanzu/velero/pkg/plugin/utils/volumehelper"
+	"github.com/vmware-tanzu/velero/pkg/util/podvolume"
+	velerovolumehelper "github.com/vmware-tanzu/velero/pkg/util/volumehelper"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"velero-plugin-for-kubevirt/pkg/kubevirt"
+	"velero-plugin-for-kubevirt/pkg/object"
+	"velero-plugin-for-kubevirt/pkg/snapshot"
+)
+
+// Storage is where snapshots are taken.
+type Storage interface {
+	snapshot.Cluster
+	// Client returns a client for Velero's own functions.
+	Client() (client.Client, error)
+}
+
+// veleroClient returns a client that also knows the types of Velero's data mover.
+func (r *Run) veleroClient() (client.Client, error) {
+	c, err := r.storage.Client()
+	if err != nil {
+		return nil, err
+	}
+	return c, velerov2alpha1.AddToScheme(c.Scheme())
+}
+
+// A policy tells who snapshots which claim. Its zero value knows of none.
+type policy struct {
+	client  client.Client
+	volumes velerovolumehelper.VolumeHelper
+	custom  bool                   // the backup has a resource policy, which may give claims to the plugin
+	pods    *podvolume.PVCPodCache // of which Velero may copy the files
+}
+
+// policyOf reads how a backup takes snapshots: its resource policy, if any, which Velero has validated, and its spec.
+func (r *Run) policyOf(backup *velerov1.Backup) (policy, error) {
+	if !takesSnapshots(backup) {
+		return policy{}, nil
+	}
+	c, err := r.veleroClient()
+	if err != nil {
+		return policy{}, err
+	}
+	pods := podvolume.NewPVCPodCache()
+	volumes, err := volumehelper.NewVolumeHelperWithCache(*backup, c, silent, pods)
+	if err != nil {
+		return policy{}, fmt.Errorf("reading the resource policy of Backup %s/%s: %w", backup.Namespace, backup.Name, err)
+	}
+	return policy{client: c, volumes: volumes, custom: backup.Spec.ResourcePolicy != nil, pods: pods}, nil
+}
+
+// asksFor tells whether the plugin is to snapshot a claim.
+func (p policy) asksFor(claim map[string]any) (bool, error) {
+	if !p.custom {
+		return false, nil
+	}
+	return p.volumes.ShouldPerformCustomAction(&unstructured.Unstructured{Object: claim}, kubevirt.PersistentVolumeClaims, map[string]any{"snapshotter": kubevirt.Snapshotter})
+}
+
+// leavesToVelero tells whether Velero is to snapshot a claim, as its CSI action finds out (Velero 1.18.1, pkg/backup/actions/csi/pvc_action.go, Execute). Velero does
+// not do it for every claim that it is to: not every volume is a CSI driver's.
+func (p policy) leavesToVelero(ctx context.Context, claim map[string]any) (bool, error) {
+	if err := p.pods.BuildCacheForNamespace(ctx, object.Namespace(claim), p.client); err != nil {
+		return false, err
+	}
+	return p.volumes.ShouldPerformSnapshot(&unstructured.Unstructured{Object: claim}, kubevirt.PersistentVolumeClaims)
+}
