@@ -115,10 +115,12 @@ func csiObjects() []map[string]any {
 type CSIFaults struct {
 	// Fail has the error message of each call that fails, by its CSI name, such as CreateSnapshot.
 	Fail map[string]string `json:"fail"`
-	// Snapshots is how the name of a VolumeSnapshot begins of which CreateSnapshot fails, empty for all.
+	// Snapshots is how the name of a VolumeSnapshot begins of which CreateSnapshot fails or takes long, empty for all.
 	Snapshots string `json:"snapshots"`
 	// SnapshotDelay is how old a snapshot is when it becomes ready.
 	SnapshotDelay time.Duration `json:"snapshotDelay"`
+	// CutDelay is how long the storage takes before it cuts a snapshot.
+	CutDelay time.Duration `json:"cutDelay"`
 }
 
 // FailCSI makes the CSI driver misbehave from now on, in this way only.

@@ -35,6 +35,9 @@ const (
 	// WritesAnnotation makes the guest write while it runs and is neither frozen nor paused: per interval, which is its
 	// value, one numbered record, to its disks in turn. See Records. Only KubeVirt's processes notice.
 	WritesAnnotation = "fake.guest/writes"
+	// TurnsAnnotation with the name of another instance makes the guests of both, when each names the other, write in turn, one
+	// record each, as parts of one application that wait for each other. Only KubeVirt's processes notice.
+	TurnsAnnotation = "fake.guest/takes-turns-with"
 )
 
 // freezerProgram is what KubeVirt's hooks run in the launcher's container.

@@ -28,6 +28,8 @@ type faults struct {
 	Snapshots string `json:"snapshots"`
 	// SnapshotDelay is how old a snapshot is when it becomes ready, in nanoseconds.
 	SnapshotDelay time.Duration `json:"snapshotDelay"`
+	// CutDelay is how long the storage takes before it cuts a snapshot, in nanoseconds.
+	CutDelay time.Duration `json:"cutDelay"`
 }
 
 func (f faultFile) read() (faults, error) {
@@ -56,6 +58,9 @@ func (f faultFile) intercept(ctx context.Context, request any, info *grpc.UnaryS
 	spared := snapshots && !strings.HasPrefix(create.GetParameters()["csi.storage.k8s.io/volumesnapshot/name"], current.Snapshots)
 	if message, fails := current.Fail[filepath.Base(info.FullMethod)]; fails && !spared {
 		return nil, status.Error(codes.Internal, message)
+	}
+	if snapshots && !spared {
+		time.Sleep(current.CutDelay)
 	}
 	return handler(ctx, request)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"slices"
 	"strconv"
@@ -19,6 +20,10 @@ import (
 // writesAnnotation on an instance makes its guest write: numbered records, one per interval, to its disks in turn. Disks
 // that were copied at one moment hold adjoining numbers.
 const writesAnnotation = "fake.guest/writes"
+
+// turnsAnnotation on an instance names another one of the namespace: their guests write in turn, one record each, as parts of one application that wait for
+// each other. Their disks, copied at one moment, hold numbers that differ by one at most.
+const turnsAnnotation = "fake.guest/takes-turns-with"
 
 // pathAttribute is where a PersistentVolume of the test's CSI driver says which file its bytes are in.
 const pathAttribute = "path"
@@ -98,8 +103,25 @@ func (h *handler) plugDisks(ctx context.Context, vmi *v1.VirtualMachineInstance,
 		}
 		disks = append(disks, d)
 	}
-	g.writeTo(claims, disks, interval)
+	other := func() int64 { return math.MaxInt64 }
+	if name := vmi.Annotations[turnsAnnotation]; name != "" {
+		other = func() int64 { return h.lastRecord(vmi.Namespace + "/" + name) }
+	}
+	g.writeTo(claims, disks, interval, other)
 	return nil
+}
+
+// lastRecord returns the number of the last record that another guest has written, -1 when it does not run.
+func (h *handler) lastRecord(key string) int64 {
+	h.mu.Lock()
+	other := h.guests[key]
+	h.mu.Unlock()
+	if other == nil {
+		return -1
+	}
+	other.mu.Lock()
+	defer other.mu.Unlock()
+	return other.number
 }
 
 // claimsOf returns the claims whose volumes are in the guest.
@@ -143,8 +165,9 @@ func (g *guest) writesTo(claims []string) bool {
 	return slices.Equal(g.claims, claims)
 }
 
-// writeTo makes the guest write to other disks from now on. It goes on with the number after the highest one.
-func (g *guest) writeTo(claims []string, disks []disk, interval time.Duration) {
+// writeTo makes the guest write to other disks from now on. It goes on with the number after the highest one, as soon as the guest that it takes turns with has
+// written the one before.
+func (g *guest) writeTo(claims []string, disks []disk, interval time.Duration, other func() int64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.unplug()
@@ -162,17 +185,17 @@ func (g *guest) writeTo(claims []string, disks []disk, interval time.Duration) {
 			case <-done:
 				return
 			case <-ticker.C:
-				g.writeRecord()
+				g.writeRecord(other())
 			}
 		}
 	}()
 }
 
 // writeRecord writes the next record. It holds the lock meanwhile: once a freeze is answered, nothing is written.
-func (g *guest) writeRecord() {
+func (g *guest) writeRecord(other int64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.frozen || g.paused || len(g.disks) == 0 {
+	if g.frozen || g.paused || len(g.disks) == 0 || other < g.number {
 		return
 	}
 	if err := g.disks[(g.number+1)%int64(len(g.disks))].write(g.number + 1); err != nil {

@@ -1,0 +1,203 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"velero-plugin-for-kubevirt/tests/cluster"
+	"velero-plugin-for-kubevirt/tests/story"
+)
+
+// oneCut asks for the policy that gives the disks to the plugin.
+var oneCut = []string{"--resource-policies-configmap", "one-cut"}
+
+// slowStorage makes the CSI driver take so long before it cuts a snapshot, until the story ends.
+func (w *testCluster) slowStorage(t *testing.T, delay time.Duration) {
+	t.Helper()
+	if err := w.FailCSI(cluster.CSIFaults{CutDelay: delay}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { w.failSnapshots(t, "") })
+}
+
+// thawedAt returns when the guests of a namespace were thawed, however.
+func (w *testCluster) thawedAt(namespace string) []time.Time {
+	var times []time.Time
+	for _, event := range w.Guest.Events() {
+		if event.VMI.Namespace == namespace && event.Action != cluster.Frozen {
+			times = append(times, event.Time)
+		}
+	}
+	return times
+}
+
+// TestAGuestIsThawedBeforeVeleroLooks backs up without a policy. Velero looks at a snapshot once in a while, and thaws the guest after that; the plugin thaws it when
+// the snapshot is cut.
+func TestAGuestIsThawedBeforeVeleroLooks(t *testing.T) {
+	w := kubevirtCluster(t)
+	vm := &troubleVM{namespace: "no-policy", name: "one", disks: 1}
+	w.troubleRun(t, vm)
+	report := w.again(t, "--include-namespaces", vm.namespace)
+	wentWell(t, report.Report)
+	troubleHooks(t, report, 2, 0)
+	w.checkVerdicts(t, report, map[string]verdict{vm.name: {"filesystem", "", "info"}})
+	thawed, windows := w.thawedAt(vm.namespace), w.frozenFor(vm.namespace)
+	hook := slices.IndexFunc(report.Log, func(line story.Line) bool {
+		return line.Message() == "running exec hook" && strings.Contains(line["hookCommand"], "--unfreeze")
+	})
+	if hook < 0 || len(thawed) != 1 {
+		t.Fatalf("thawed at %v, hooks %d", thawed, hook)
+	}
+	ran, err := time.Parse(time.RFC3339Nano, report.Log[hook]["time"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("frozen for %v, Velero's own hook came at %s, the thaw at %s", windows, ran, thawed[0])
+	if ran.Before(thawed[0]) || windows[0] > 2*time.Second {
+		t.Errorf("the guest was frozen for %v, until %s; Velero's own hook came at %s", windows, thawed[0], ran)
+	}
+	w.disaster(t, vm.namespace)
+	w.restore(t, report.Name, "--include-namespaces", vm.namespace)
+	w.troubleOver(t, vm)
+}
+
+// TestNoGuestIsFrozenLongerThanAsked has a storage that takes longer than a guest may be frozen, with and without the policy: the guest is thawed, the snapshots go on,
+// and the VM says what they are.
+func TestNoGuestIsFrozenLongerThanAsked(t *testing.T) {
+	w := kubevirtCluster(t)
+	const limit = 2 * time.Second
+	vm := &troubleVM{namespace: "impatient", name: "impatient", disks: 2, marks: "velero.kubevirt.io/max-freeze: " + limit.String()}
+	w.policy(t, "kubevirt")
+	w.troubleRun(t, vm)
+	w.slowStorage(t, 4*time.Second)
+	for n, args := range [][]string{oneCut, nil} {
+		report := w.again(t, append([]string{"--include-namespaces", vm.namespace}, args...)...)
+		w.checkVerdicts(t, report, map[string]verdict{vm.name: {"crash", "WindowTooLong", "warning"}})
+		if handles, err := report.SnapshotHandles(); err != nil || len(handles) != 2 || report.Errors != 0 {
+			t.Errorf("%s with snapshots %v: %v", report.Phase, handles, err)
+		}
+		windows := w.frozenFor(vm.namespace)
+		t.Logf("frozen for %v", windows)
+		if len(windows) != n+1 || windows[n] < limit || windows[n] > limit+2*time.Second {
+			t.Errorf("the guest was frozen for %v, it may be for %s", windows, limit)
+		}
+	}
+}
+
+// TestVMsOfAGroupAreOfOneMoment backs up two guests that write in turn, each on its own disk, as parts of one application. As a group their disks are of one moment; a
+// group of which one guest cannot be frozen says so.
+func TestVMsOfAGroupAreOfOneMoment(t *testing.T) {
+	w := kubevirtCluster(t)
+	turns := func(name, other string) *troubleVM {
+		return &troubleVM{
+			namespace: "group", name: name, disks: 1,
+			annotations: cluster.WritesAnnotation + ": 1ms, " + cluster.TurnsAnnotation + ": " + other,
+		}
+	}
+	web, database := turns("web", "database"), turns("database", "web")
+	w.policy(t, "kubevirt")
+	w.troubleMake(t, web, database)
+	for _, vm := range []*troubleVM{web, database} {
+		w.troubleRuns(t, vm)
+		w.label(t, w.find(t, vmAPI, "VirtualMachine", vm.namespace)[vm.name], "velero.kubevirt.io/freeze-together", "app")
+	}
+	w.troubleRecords(t, web)
+	runs, err := story.Backups(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := map[string]verdict{"web": {"filesystem", "", "info"}, "database": {"filesystem", "", "info"}}
+	for range runs {
+		report := w.again(t, append([]string{"--selector", "app=web"}, oneCut...)...) // one of them brings the other
+		wentWell(t, report.Report)
+		w.checkVerdicts(t, report, good)
+		if last := append(w.lastRecords(t, report, web), w.lastRecords(t, report, database)...); differs(last) {
+			t.Errorf("the guests' disks end with records %v", last)
+		}
+		for _, item := range report.Items {
+			if item.GetKind() == "VirtualMachine" && item.GetAnnotations()["velero.kubevirt.io/consistency-group"] != "app" {
+				t.Errorf("%s names no group: %v", item.GetName(), item.GetAnnotations())
+			}
+		}
+	}
+	windows := w.frozenFor("group")
+	t.Logf("frozen for %v", windows)
+
+	w.troubleAsk(t, database, "pause")
+	w.troubleStatus(t, database, "Paused")
+	report := w.again(t, append([]string{"--include-namespaces", "group"}, oneCut...)...)
+	w.checkVerdicts(t, report, map[string]verdict{"web": {"filesystem", "NotTogether", "warning"}, "database": {"crash", "Paused", "warning"}})
+}
+
+// TestAGuestIsThawedWhenWhatFrozeItIsKilled kills the plugin, and then Velero's server with it, while the storage takes its time: the guest's own launcher thaws it at
+// once, and nothing is left when the backups are deleted.
+func TestAGuestIsThawedWhenWhatFrozeItIsKilled(t *testing.T) {
+	w := kubevirtCluster(t)
+	vm := writing("orphaned")
+	w.policy(t, "kubevirt")
+	w.troubleWriting(t, vm)
+	w.slowStorage(t, 5*time.Second)
+	for _, c := range []struct {
+		what string
+		kill func() error
+		end  velerov1.BackupPhase
+	}{
+		{"the plugin", func() error { w.killPlugin(t); return nil }, velerov1.BackupPhasePartiallyFailed},
+		{"Velero", func() error { return w.KillVelero(t.Context()) }, velerov1.BackupPhaseFailed},
+	} {
+		w.removeBackup(t, name(t))
+		w.begin(t, velerov1.BackupSpec{
+			IncludedNamespaces: []string{vm.namespace}, ResourcePolicy: &corev1.TypedLocalObjectReference{Kind: "configmap", Name: "one-cut"},
+		})
+		before := len(w.thawedAt(vm.namespace))
+		w.await(t, time.Minute, func() string {
+			if !w.Guest.IsFrozen(vm.namespace, vm.name) || len(w.find(t, "snapshot.storage.k8s.io/v1", "VolumeSnapshot", vm.namespace)) == 0 {
+				return "the guest is not frozen, or there are no snapshots"
+			}
+			return ""
+		})
+		killed := time.Now()
+		if err := c.kill(); err != nil {
+			t.Fatal(err)
+		}
+		w.await(t, 20*time.Second, func() string {
+			if len(w.thawedAt(vm.namespace)) == before {
+				return "the guest is frozen"
+			}
+			return ""
+		})
+		took := w.thawedAt(vm.namespace)[before].Sub(killed)
+		t.Logf("the guest was thawed %s after %s had been killed", took, c.what)
+		if took > 3*time.Second {
+			t.Errorf("the guest was thawed %s after %s had been killed", took, c.what)
+		}
+		w.awaitBackup(t, c.end)
+		if _, err := w.Velero(t.Context(), "backup", "delete", name(t), "--confirm"); err != nil {
+			t.Fatal(err)
+		}
+		w.await(t, time.Minute, func() string {
+			var left []string
+			for name := range w.find(t, "snapshot.storage.k8s.io/v1", "VolumeSnapshot", vm.namespace) {
+				left = append(left, name)
+			}
+			// A content goes when the driver has deleted the snapshot.
+			for name, content := range w.find(t, "snapshot.storage.k8s.io/v1", "VolumeSnapshotContent", "") {
+				if text(content, "spec", "volumeSnapshotRef", "namespace") == vm.namespace {
+					left = append(left, name)
+				}
+			}
+			if len(left) > 0 {
+				return fmt.Sprintf("of the backup in which %s was killed there are %v", c.what, left)
+			}
+			return ""
+		})
+	}
+}
