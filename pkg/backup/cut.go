@@ -190,7 +190,10 @@ func (r *Run) recordCuts(b *block, results []snapshot.Result) {
 			continue
 		}
 		c := r.claims[id]
-		c.snapshot, c.cut, c.snapshotted = result.ID(), result.At, result.At
+		if c.cut.IsZero() { // whoever watches may have seen it, and thawed the guests
+			c.cut = result.At
+		}
+		c.snapshot, c.snapshotted = result.ID(), c.cut
 		r.claims[id] = c
 	}
 }

@@ -13,9 +13,9 @@ import (
 // rpm/BUILD.bazel), the address is virt-launcher's (cmd/virt-launcher/virt-launcher.go).
 //
 // When virsh has ended the command runs thaw, if any. Virsh ends when its input does, also because whoever froze the guest has died or lost the connection:
-// then the launcher thaws its guest by itself, and not only after the 300 s of virt-freezer.
+// then the launcher thaws its guest by itself, and not only after the 300 s of virt-freezer. That nobody reads what it prints must not end it.
 func AskGuest(namespace, name string, thaw []string) (command []string, line string) {
-	return append([]string{"sh", "-c", `virsh --quiet --connect "qemu+unix:///session?socket=/var/run/libvirt/virtqemud-sock"; exec "$@"`, "sh"}, thaw...),
+	return append([]string{"sh", "-c", `trap "" PIPE; virsh --quiet --connect "qemu+unix:///session?socket=/var/run/libvirt/virtqemud-sock"; exec "$@"`, "sh"}, thaw...),
 		fmt.Sprintf(`qemu-agent-command %s_%s '{"execute":"guest-fsfreeze-status"}' --timeout 1`+"\n", namespace, name)
 }
 

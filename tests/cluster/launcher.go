@@ -27,11 +27,11 @@ func (c *Cluster) launcherSockets() string { return filepath.Join(c.supervisor.t
 // when whoever sent it has gone.
 func (c *Cluster) execInLauncher(ctx context.Context, namespace, name, container string, argv []string, stdin io.Reader, stdout, stderr io.Writer) (int, error) {
 	ctx = context.WithoutCancel(ctx)
-	if len(argv) >= 4 && argv[0] == "sh" && strings.HasPrefix(argv[2], "virsh --quiet --connect ") && strings.HasSuffix(argv[2], `; exec "$@"`) && container == "compute" {
+	if len(argv) >= 4 && argv[0] == "sh" && strings.HasPrefix(argv[2], `trap "" PIPE; virsh --quiet --connect `) && strings.HasSuffix(argv[2], `; exec "$@"`) && container == "compute" {
 		if err := c.virsh(ctx, namespace, name, stdin, stdout, stderr); err != nil || len(argv) == 4 {
 			return 0, err
 		}
-		return c.execInLauncher(ctx, namespace, name, container, argv[4:], nil, stdout, stderr)
+		return c.execInLauncher(ctx, namespace, name, container, argv[4:], nil, deaf{stdout}, deaf{stderr})
 	}
 	if len(argv) == 0 || argv[0] != freezerProgram || container != "compute" {
 		fmt.Fprintf(stderr, "executable file not found: %q\n", argv)
@@ -64,6 +64,14 @@ func (c *Cluster) execInLauncher(ctx context.Context, namespace, name, container
 		return 0, fmt.Errorf("running virt-freezer: %w", err)
 	}
 	return 0, nil
+}
+
+// deaf is a stream that takes what is written when nobody reads it any more, as that of a container does.
+type deaf struct{ io.Writer }
+
+func (d deaf) Write(text []byte) (int, error) {
+	_, _ = d.Writer.Write(text)
+	return len(text), nil
 }
 
 // virsh plays virsh as it reads one line, by which it asks a guest agent whether its guest is frozen.

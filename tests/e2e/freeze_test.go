@@ -4,8 +4,6 @@ package e2e
 
 import (
 	"fmt"
-	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -45,25 +43,18 @@ func TestAGuestIsThawedBeforeVeleroLooks(t *testing.T) {
 	w := kubevirtCluster(t)
 	vm := &troubleVM{namespace: "no-policy", name: "one", disks: 1}
 	w.troubleRun(t, vm)
+	const cut = 1100 * time.Millisecond // Velero looks after 2 s, as often as it can be made to
+	w.slowStorage(t, cut)
 	report := w.again(t, "--include-namespaces", vm.namespace)
 	wentWell(t, report.Report)
 	troubleHooks(t, report, 2, 0)
 	w.checkVerdicts(t, report, map[string]verdict{vm.name: {"filesystem", "", "info"}})
-	thawed, windows := w.thawedAt(vm.namespace), w.frozenFor(vm.namespace)
-	hook := slices.IndexFunc(report.Log, func(line story.Line) bool {
-		return line.Message() == "running exec hook" && strings.Contains(line["hookCommand"], "--unfreeze")
-	})
-	if hook < 0 || len(thawed) != 1 {
-		t.Fatalf("thawed at %v, hooks %d", thawed, hook)
+	windows := w.frozenFor(vm.namespace)
+	t.Logf("frozen for %v", windows)
+	if len(windows) != 1 || windows[0] < cut || windows[0] > 1900*time.Millisecond {
+		t.Errorf("the guest was frozen for %v, the storage took %s", windows, cut)
 	}
-	ran, err := time.Parse(time.RFC3339Nano, report.Log[hook]["time"])
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("frozen for %v, Velero's own hook came at %s, the thaw at %s", windows, ran, thawed[0])
-	if ran.Before(thawed[0]) || windows[0] > 2*time.Second {
-		t.Errorf("the guest was frozen for %v, until %s; Velero's own hook came at %s", windows, thawed[0], ran)
-	}
+	w.failSnapshots(t, "")
 	w.disaster(t, vm.namespace)
 	w.restore(t, report.Name, "--include-namespaces", vm.namespace)
 	w.troubleOver(t, vm)
