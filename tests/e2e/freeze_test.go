@@ -141,54 +141,59 @@ func TestAGuestIsThawedWhenWhatFrozeItIsKilled(t *testing.T) {
 		kill func() error
 		end  velerov1.BackupPhase
 	}{
-		{"the plugin", func() error { w.killPlugin(t); return nil }, velerov1.BackupPhasePartiallyFailed},
-		{"Velero", func() error { return w.KillVelero(t.Context()) }, velerov1.BackupPhaseFailed},
+		{"plugin", func() error { w.killPlugin(t); return nil }, velerov1.BackupPhasePartiallyFailed},
+		{"velero", func() error { return w.KillVelero(t.Context()) }, velerov1.BackupPhaseFailed},
 	} {
-		w.removeBackup(t, name(t))
-		w.begin(t, velerov1.BackupSpec{
-			IncludedNamespaces: []string{vm.namespace}, ResourcePolicy: &corev1.TypedLocalObjectReference{Kind: "configmap", Name: "one-cut"},
-		})
-		before := len(w.thawedAt(vm.namespace))
-		w.await(t, time.Minute, func() string {
-			if !w.Guest.IsFrozen(vm.namespace, vm.name) || len(w.find(t, "snapshot.storage.k8s.io/v1", "VolumeSnapshot", vm.namespace)) == 0 {
-				return "the guest is not frozen, or there are no snapshots"
-			}
-			return ""
-		})
-		killed := time.Now()
-		if err := c.kill(); err != nil {
-			t.Fatal(err)
+		t.Run(c.what, func(t *testing.T) { w.killedInTheWindow(t, vm, c.what, c.kill, c.end) })
+	}
+}
+
+// killedInTheWindow begins a backup, kills a part of it when the guest is frozen and its snapshots are on their way, and checks what becomes of both.
+func (w *testCluster) killedInTheWindow(t *testing.T, vm *troubleVM, what string, kill func() error, end velerov1.BackupPhase) {
+	t.Helper()
+	w.begin(t, velerov1.BackupSpec{
+		IncludedNamespaces: []string{vm.namespace}, ResourcePolicy: &corev1.TypedLocalObjectReference{Kind: "configmap", Name: "one-cut"},
+	})
+	before := len(w.thawedAt(vm.namespace))
+	w.await(t, time.Minute, func() string {
+		if !w.Guest.IsFrozen(vm.namespace, vm.name) || len(w.find(t, "snapshot.storage.k8s.io/v1", "VolumeSnapshot", vm.namespace)) == 0 {
+			return "the guest is not frozen, or there are no snapshots"
 		}
-		w.await(t, 20*time.Second, func() string {
-			if len(w.thawedAt(vm.namespace)) == before {
-				return "the guest is frozen"
-			}
-			return ""
-		})
-		took := w.thawedAt(vm.namespace)[before].Sub(killed)
-		t.Logf("the guest was thawed %s after %s had been killed", took, c.what)
-		if took > 3*time.Second {
-			t.Errorf("the guest was thawed %s after %s had been killed", took, c.what)
+		return ""
+	})
+	killed := time.Now()
+	if err := kill(); err != nil {
+		t.Fatal(err)
+	}
+	w.await(t, 20*time.Second, func() string {
+		if len(w.thawedAt(vm.namespace)) == before {
+			return "the guest is frozen"
 		}
-		w.awaitBackup(t, c.end)
-		if _, err := w.Velero(t.Context(), "backup", "delete", name(t), "--confirm"); err != nil {
-			t.Fatal(err)
+		return ""
+	})
+	took := w.thawedAt(vm.namespace)[before].Sub(killed)
+	t.Logf("the guest was thawed %s after %s had been killed", took, what)
+	if took > 3*time.Second {
+		t.Errorf("the guest was thawed %s after %s had been killed", took, what)
+	}
+	w.awaitBackup(t, end)
+	if _, err := w.Velero(t.Context(), "backup", "delete", name(t), "--confirm"); err != nil {
+		t.Fatal(err)
+	}
+	w.await(t, 2*time.Minute, func() string {
+		var left []string
+		for name := range w.find(t, "snapshot.storage.k8s.io/v1", "VolumeSnapshot", vm.namespace) {
+			left = append(left, name)
 		}
-		w.await(t, time.Minute, func() string {
-			var left []string
-			for name := range w.find(t, "snapshot.storage.k8s.io/v1", "VolumeSnapshot", vm.namespace) {
+		// A content goes when the driver has deleted the snapshot.
+		for name, content := range w.find(t, "snapshot.storage.k8s.io/v1", "VolumeSnapshotContent", "") {
+			if text(content, "spec", "volumeSnapshotRef", "namespace") == vm.namespace {
 				left = append(left, name)
 			}
-			// A content goes when the driver has deleted the snapshot.
-			for name, content := range w.find(t, "snapshot.storage.k8s.io/v1", "VolumeSnapshotContent", "") {
-				if text(content, "spec", "volumeSnapshotRef", "namespace") == vm.namespace {
-					left = append(left, name)
-				}
-			}
-			if len(left) > 0 {
-				return fmt.Sprintf("of the backup in which %s was killed there are %v", c.what, left)
-			}
-			return ""
-		})
-	}
+		}
+		if len(left) > 0 {
+			return fmt.Sprintf("of the backup in which %s was killed there are %v", what, left)
+		}
+		return ""
+	})
 }

@@ -105,11 +105,11 @@ func (w *testCluster) moved(t *testing.T, kind, namespace string) {
 }
 
 // backupByDataMover makes a backup of a namespace whose data is moved.
-func (w *testCluster) backupByDataMover(t *testing.T, namespace string) *story.BackupReport {
+func (w *testCluster) backupByDataMover(t *testing.T, namespace string, args ...string) *story.BackupReport {
 	t.Helper()
 	done := make(chan *story.BackupReport, 1)
 	go func() {
-		report, err := w.Backup(t.Context(), name(t), "--include-namespaces", namespace, "--snapshot-move-data")
+		report, err := w.Backup(t.Context(), name(t), append([]string{"--include-namespaces", namespace, "--snapshot-move-data"}, args...)...)
 		if err != nil {
 			t.Error(err)
 		}
@@ -123,11 +123,16 @@ func (w *testCluster) backupByDataMover(t *testing.T, namespace string) *story.B
 	return report
 }
 
-// TestAVMIsHeldUntilItsDataIsThere asks for the VM by its label, so that Velero restores its disk after the plugin has seen it.
+// TestAVMIsHeldUntilItsDataIsThere asks for the VM by its label, so that Velero restores its disk after the plugin has seen it. The plugin has taken the snapshot, and
+// asked Velero's data mover to move it.
 func TestAVMIsHeldUntilItsDataIsThere(t *testing.T) {
 	w := kubevirtCluster(t)
+	w.policy(t, "kubevirt")
 	w.create(t, "canal", "moved.yaml")
-	report := w.backupByDataMover(t, "canal")
+	report := w.backupByDataMover(t, "canal", oneCut...)
+	if cuts := countLines(report, "the disks were snapshotted at once", func(story.Line) bool { return true }); cuts != 1 {
+		t.Errorf("the plugin took the snapshots of %d ItemBlocks", cuts)
+	}
 	w.loseMachines(t, "canal")
 	done := w.beginRestore(t, "canal", report.Name, "--selector", "app=truck")
 	time.Sleep(5 * time.Second) // Velero asks every two seconds

