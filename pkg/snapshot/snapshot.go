@@ -114,13 +114,15 @@ func restoreSize(snapshot map[string]any) (int64, error) {
 	return size.Value(), err
 }
 
+const apiVersion = "snapshot.storage.k8s.io/v1"
+
 func (r Request) object() map[string]any {
 	labels := map[string]any{}
 	for key, value := range r.Labels {
 		labels[key] = value
 	}
 	return map[string]any{
-		"apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshot",
+		"apiVersion": apiVersion, "kind": "VolumeSnapshot",
 		"metadata": map[string]any{"namespace": r.Namespace, "name": r.Name, "labels": labels},
 		"spec": map[string]any{
 			"source":                  map[string]any{"persistentVolumeClaimName": r.Claim},
