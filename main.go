@@ -52,7 +52,7 @@ func serve() {
 		return backup.NewRun(c, backup.Discover(c.Discovery), c, log)
 	})
 	restores := oneRun(live, func(c *cluster.Live, log logrus.FieldLogger) *restore.Run {
-		return restore.NewRun(c, c.Patch, log)
+		return restore.NewRun(c, c, log)
 	})
 
 	server.

@@ -28,7 +28,7 @@ var mayImport = map[string][]string{
 	"pkg/snapshot":    {"pkg/kubevirt", "pkg/object", "pkg/graph"},
 	"pkg/freeze":      {"pkg/kubevirt", "pkg/consistency"},
 	"pkg/backup":      {"pkg/kubevirt", "pkg/object", "pkg/consistency", "pkg/freeze", "pkg/graph", "pkg/options", "pkg/rules", "pkg/snapshot"},
-	"pkg/restore":     {"pkg/kubevirt", "pkg/object", "pkg/consistency", "pkg/graph", "pkg/options", "pkg/rules"},
+	"pkg/restore":     {"pkg/kubevirt", "pkg/object", "pkg/consistency", "pkg/graph", "pkg/options", "pkg/rules", "pkg/snapshot"},
 	"pkg/actions":     {"pkg/kubevirt", "pkg/object", "pkg/backup", "pkg/restore"},
 	"pkg/cli":         {"pkg/kubevirt", "pkg/graph", "pkg/cluster"},
 }

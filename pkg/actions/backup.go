@@ -18,13 +18,14 @@ type Backup struct {
 	run      *backup.Run
 }
 
-// NewBackup returns the action for everything of KubeVirt and CDI that refers to other objects, but pods and DataVolumes: what those lead to is in their
+// NewBackup returns the action for everything of KubeVirt and CDI that refers to other objects or is noted, but pods and DataVolumes: what those lead to is in their
 // ItemBlock. Without ItemBlocks the VMI of a VM leads to nothing that the VM does not lead to.
 func NewBackup(run *backup.Run) *Backup {
 	selector := func() velero.ResourceSelector {
 		list := []schema.GroupResource{
 			kubevirt.VirtualMachines, kubevirt.VirtualMachineInstanceReplicaSets, kubevirt.VirtualMachineInstancePresets, kubevirt.VirtualMachinePools,
 			kubevirt.DataSources, kubevirt.VolumeImportSources, kubevirt.OvirtVolumePopulators, kubevirt.OpenstackVolumePopulators,
+			kubevirt.VirtualMachineSnapshotContents,
 		}
 		if run.Calls().Instances {
 			list = append(list, kubevirt.VirtualMachineInstances)

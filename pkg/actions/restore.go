@@ -28,6 +28,8 @@ func NewRestore(run *restore.Run) *Restore {
 		kubevirt.VirtualMachineInstanceMigrations, kubevirt.VirtualMachineSnapshots, kubevirt.VirtualMachineSnapshotContents,
 		kubevirt.VirtualMachineRestores, kubevirt.VirtualMachineClones, kubevirt.VirtualMachineExports,
 		kubevirt.VirtualMachineBackups, kubevirt.VirtualMachineBackupTrackers, kubevirt.ObjectTransfers,
+		// A VolumeSnapshotContent has no label that tells whose it is.
+		kubevirt.VolumeSnapshots, kubevirt.VolumeSnapshotContents,
 	)
 	return &Restore{selector: selector, run: run}
 }

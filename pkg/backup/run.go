@@ -81,7 +81,7 @@ func (r *Run) BackUp(ctx context.Context, id kubevirt.ID, obj map[string]any, ba
 	}
 	in, err := r.input(ctx, id, obj, neighbours, scope)
 	if err != nil {
-		return nil, object.Failed(obj, "finding the source of", err)
+		return nil, object.Failed(obj, "finding what belongs to", err)
 	}
 	r.recordBrought(id, in.AdditionalItems)
 	applied, err := rules.Run(id.GroupResource, obj, in)
@@ -119,6 +119,12 @@ func (r *Run) input(ctx context.Context, id kubevirt.ID, obj map[string]any, nei
 			if in.DataSource, err = r.reader.Get(ctx, neighbour.ID); err != nil {
 				return in, err
 			}
+		}
+	}
+	if id.GroupResource == kubevirt.VirtualMachineSnapshotContents {
+		var err error
+		if in.VolumeSnapshots, err = r.volumeSnapshots(ctx, id, obj); err != nil {
+			return in, err
 		}
 	}
 	if id.GroupResource == kubevirt.VirtualMachines {

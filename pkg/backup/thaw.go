@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"velero-plugin-for-kubevirt/pkg/graph"
 	"velero-plugin-for-kubevirt/pkg/kubevirt"
 	"velero-plugin-for-kubevirt/pkg/object"
 	"velero-plugin-for-kubevirt/pkg/options"
@@ -59,8 +60,8 @@ func (r *Run) watch(namespace string, backup *velerov1.Backup, scope *scope) *sn
 	defer r.mu.Unlock()
 	w := r.watches[namespace]
 	if w == nil {
-		ofBackup := velerov1.BackupNameLabel + "=" + label.GetValidName(backup.Name)
-		w = snapshot.NewWatch(context.Background(), r.storage, namespace, ofBackup, func(obj map[string]any) { r.sawSnapshot(obj, backup, scope) })
+		made := graph.Query{GroupResource: kubevirt.VolumeSnapshots, Namespace: namespace, Labels: velerov1.BackupNameLabel + "=" + label.GetValidName(backup.Name)}
+		w = snapshot.NewWatch(context.Background(), r.storage, made, func(obj map[string]any) { r.sawSnapshot(obj, backup, scope) })
 		r.watches[namespace] = w
 	}
 	return w

@@ -29,6 +29,17 @@ const (
 // the VM's UID and generation follow (KubeVirt 1.9.0, pkg/virt-controller/watch/vm/vm.go, vmRevisionName).
 const StartRevisionPrefix = "revision-start-vm-"
 
+// VMSnapshotPrefix and VMSnapshotVolume stand before and after the UID of a VirtualMachineSnapshot in the names of its VolumeSnapshots; the name of the volume
+// follows (KubeVirt 1.8.4, pkg/storage/snapshot/snapshot.go, createContent).
+const (
+	VMSnapshotPrefix = "vmsnapshot-"
+	VMSnapshotVolume = "-volume-"
+)
+
+// SnapshotSucceeded is the status.phase of a VirtualMachineSnapshot that was taken (snapshot/v1beta1 Succeeded; that package would bring all its types into
+// the binary).
+const SnapshotSucceeded = "Succeeded"
+
 // RuntimeLabels describe where and by whom a VirtualMachineInstance is running. KubeVirt's webhook rejects the creation
 // of one that carries a reserved label among them (KubeVirt 1.9.0,
 // pkg/virt-api/webhooks/validating-webhook/admitters/vmi-create-admitter.go); the last is only stale.
@@ -129,6 +140,13 @@ const Snapshotter = "kubevirt"
 // ResolvedSource is the plugin's own annotation on a backed-up DataVolume: the disk or snapshot that its DataSource stands for,
 // as the source of a DataVolume in JSON.
 const ResolvedSource = "velero.kubevirt.io/resolved-source"
+
+// VolumeSnapshotsOnStorage is the plugin's own annotation on a backed-up VirtualMachineSnapshotContent: by the name of each of its VolumeSnapshots, in JSON, the
+// spec of a VolumeSnapshotContent for the snapshot that the storage has.
+const VolumeSnapshotsOnStorage = "velero.kubevirt.io/volume-snapshots-on-storage"
+
+// RestoreStatus asks Velero for an item's status, too (Velero 1.18.1, pkg/restore/restore.go; since 1.16).
+const RestoreStatus = "velero.io/restore-status"
 
 // HeldRunStrategy is the plugin's own annotation on a restored VirtualMachine that does not run yet: the run strategy that it
 // gets when its disks have their data.

@@ -67,6 +67,7 @@ var (
 	ResourceClaims               = schema.GroupResource{Group: "resource.k8s.io", Resource: "resourceclaims"}
 	ResourceClaimTemplates       = schema.GroupResource{Group: "resource.k8s.io", Resource: "resourceclaimtemplates"}
 	VolumeSnapshots              = schema.GroupResource{Group: "snapshot.storage.k8s.io", Resource: "volumesnapshots"}
+	VolumeSnapshotClasses        = schema.GroupResource{Group: "snapshot.storage.k8s.io", Resource: "volumesnapshotclasses"}
 	VolumeSnapshotContents       = schema.GroupResource{Group: "snapshot.storage.k8s.io", Resource: "volumesnapshotcontents"}
 	NetworkAttachmentDefinitions = schema.GroupResource{Group: "k8s.cni.cncf.io", Resource: "network-attachment-definitions"}
 	// GuestAgentInfos are no objects: KubeVirt asks the guest agent when one is read.
@@ -123,6 +124,8 @@ var kinds = map[kind]schema.GroupResource{
 	{"", "Service"}:                                       Services,
 	{"apps", "ControllerRevision"}:                        ControllerRevisions,
 	{"policy", "PodDisruptionBudget"}:                     PodDisruptionBudgets,
+	{VolumeSnapshots.Group, "VolumeSnapshot"}:             VolumeSnapshots,
+	{VolumeSnapshots.Group, "VolumeSnapshotContent"}:      VolumeSnapshotContents,
 }
 
 // ResourceOf returns the resource of an item by its apiVersion and kind, and false for a kind the plugin has no rule for.

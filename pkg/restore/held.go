@@ -99,7 +99,7 @@ func (r *Run) release(ctx context.Context, vm map[string]any) error {
 		return err
 	}
 	id := kubevirt.ID{GroupResource: kubevirt.VirtualMachines, Namespace: object.Namespace(vm), Name: object.Name(vm)}
-	return r.patch(ctx, id, patch)
+	return r.writer.Patch(ctx, id, patch)
 }
 
 // disksToCome returns the claims of a VM that is about to be restored that the data mover has still to fill, if it has taken the backup. Those

@@ -6,6 +6,7 @@ import (
 	"github.com/google/uuid"
 	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
 	"github.com/vmware-tanzu/velero/pkg/plugin/framework/common"
+	"github.com/vmware-tanzu/velero/pkg/util/boolptr"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"velero-plugin-for-kubevirt/pkg/graph"
@@ -23,7 +24,8 @@ func (r *Run) input(ctx context.Context, id kubevirt.ID, obj, original map[strin
 			Place: options.OnRestore, Name: restore.Namespace + "/" + restore.Name,
 			Labels: restore.Labels, Annotations: restore.Annotations,
 		},
-		NewUUID: uuid.NewString,
+		NewUUID:        uuid.NewString,
+		WithoutVolumes: boolptr.IsSetToFalse(restore.Spec.RestorePVs),
 	}
 	var err error
 	if in.Config, err = r.configOf(ctx, restore.Namespace, "velero-plugin-for-kubevirt/restore"); err != nil {
@@ -46,6 +48,9 @@ func (r *Run) input(ctx context.Context, id kubevirt.ID, obj, original map[strin
 		return in, err
 	}
 	if in.Nodes, err = r.nodes(ctx, id, obj); err != nil {
+		return in, err
+	}
+	if in.SnapshotContent, err = r.snapshotContent(ctx, in.Target, original); err != nil {
 		return in, err
 	}
 	if in.Pool, err = r.pool(ctx, in.Target, original); err != nil {
@@ -86,9 +91,9 @@ func (r *Run) dataSource(ctx context.Context, id kubevirt.ID, obj map[string]any
 	return nil, nil
 }
 
-// existing returns the kinds of which an object of the restored item's name is there, when Velero would change it.
+// existing returns the kinds of which an object of the restored item's name is there, when that decides.
 func (r *Run) existing(ctx context.Context, target kubevirt.ID, restore *velerov1.Restore) ([]schema.GroupResource, error) {
-	if restore.Spec.ExistingResourcePolicy != velerov1.PolicyTypeUpdate || !rules.DecidesByExisting(target.GroupResource) {
+	if !rules.DecidesByExisting(target.GroupResource, restore.Spec.ExistingResourcePolicy == velerov1.PolicyTypeUpdate) {
 		return nil, nil
 	}
 	var found []schema.GroupResource

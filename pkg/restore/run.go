@@ -15,15 +15,20 @@ import (
 	"velero-plugin-for-kubevirt/pkg/kubevirt"
 	"velero-plugin-for-kubevirt/pkg/object"
 	"velero-plugin-for-kubevirt/pkg/rules"
+	"velero-plugin-for-kubevirt/pkg/snapshot"
 )
 
-// A Patch changes an object of the cluster by a JSON merge patch.
-type Patch func(ctx context.Context, id kubevirt.ID, patch []byte) error
+// A Writer changes the cluster.
+type Writer interface {
+	snapshot.Cluster
+	// Patch changes an object by a JSON merge patch.
+	Patch(ctx context.Context, id kubevirt.ID, patch []byte) error
+}
 
 // A Run is one restore. All of the process's actions share it; it is safe for parallel use.
 type Run struct {
 	reader graph.Reader
-	patch  Patch
+	writer Writer
 	log    logrus.FieldLogger
 
 	mu     sync.Mutex
@@ -31,8 +36,8 @@ type Run struct {
 }
 
 // NewRun returns a run that has read nothing.
-func NewRun(reader graph.Reader, patch Patch, log logrus.FieldLogger) *Run {
-	return &Run{reader: reader, patch: patch, log: log}
+func NewRun(reader graph.Reader, writer Writer, log logrus.FieldLogger) *Run {
+	return &Run{reader: reader, writer: writer, log: log}
 }
 
 // An Answer is what becomes of an item, besides what was edited in place.
@@ -57,6 +62,9 @@ func (r *Run) Restore(ctx context.Context, id kubevirt.ID, obj, original map[str
 	consistency.LogStamped(r.log, id, obj)
 	if n := len(applied); n > 0 && applied[n-1].LeaveOut != "" {
 		return Answer{LeaveOut: true}, nil
+	}
+	if left, err := r.withVolumeSnapshots(ctx, id, original, in, restore); err != nil || left {
+		return Answer{LeaveOut: left}, err
 	}
 	if err := r.warnAbsent(ctx, id, obj, in.Target, restore.Spec); err != nil {
 		return Answer{}, object.Failed(obj, "looking for what is named by", err)

@@ -30,6 +30,7 @@ var existing = Rule{
 }
 
 // DecidesByExisting tells whether what becomes of an item depends on what is there already.
-func DecidesByExisting(resource schema.GroupResource) bool {
-	return slices.Contains(existing.Kinds, resource)
+func DecidesByExisting(resource schema.GroupResource, update bool) bool {
+	isSnapshot := resource == kubevirt.VirtualMachineSnapshots || resource == kubevirt.VirtualMachineSnapshotContents
+	return isSnapshot || update && slices.Contains(existing.Kinds, resource)
 }

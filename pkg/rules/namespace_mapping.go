@@ -17,7 +17,7 @@ var namespaceMapping = Rule{
 	ID: "namespace-mapping",
 	Kinds: []schema.GroupResource{
 		kubevirt.VirtualMachines, kubevirt.VirtualMachineInstances, kubevirt.VirtualMachineInstanceReplicaSets, kubevirt.VirtualMachinePools,
-		kubevirt.DataVolumes, kubevirt.DataSources, kubevirt.PersistentVolumeClaims,
+		kubevirt.DataVolumes, kubevirt.DataSources, kubevirt.PersistentVolumeClaims, kubevirt.VirtualMachineSnapshotContents,
 	},
 	Phases: []Phase{Restore},
 	Why:    "A field that names a mapped namespace names the one it is mapped to: Velero maps only the object's own.",
@@ -63,7 +63,7 @@ type namespaceField struct {
 // namespaceFields returns the fields of a kind that hold a namespace.
 func namespaceFields(resource schema.GroupResource) []namespaceField {
 	var fields []namespaceField
-	if vmi := kubevirt.VMISpec[resource]; vmi != "" {
+	if vmi := vmiSpec(resource); vmi != "" {
 		fields = append(fields, namespaceField{path: vmi + ".networks[].multus.networkName", rewrite: mapSlashed})
 	}
 	for _, at := range dataVolumeSpecs(resource) {
@@ -71,13 +71,17 @@ func namespaceFields(resource schema.GroupResource) []namespaceField {
 			fields = append(fields, namespaceField{path: at + source + ".namespace", rewrite: mapWhole})
 		}
 	}
-	if vm := kubevirt.VMSpec[resource]; vm != "" {
+	if vm := vmSpec(resource); vm != "" {
 		fields = append(fields, namespaceField{path: vm + ".dataVolumeTemplates[].metadata.namespace", rewrite: mapWhole})
 	}
 	switch resource {
 	case kubevirt.DataSources:
 		for _, source := range []string{"pvc", "snapshot", "dataSource"} {
 			fields = append(fields, namespaceField{path: "spec.source." + source + ".namespace", rewrite: mapWhole})
+		}
+	case kubevirt.VirtualMachineSnapshotContents:
+		for _, kept := range []string{"source.virtualMachine", "volumeBackups[].persistentVolumeClaim"} {
+			fields = append(fields, namespaceField{path: "spec." + kept + ".metadata.namespace", rewrite: mapWhole})
 		}
 	case kubevirt.PersistentVolumeClaims:
 		fields = append(fields, namespaceField{path: "spec.dataSourceRef.namespace", rewrite: mapWhole})
@@ -90,16 +94,32 @@ func dataVolumeSpecs(resource schema.GroupResource) []string {
 	if resource == kubevirt.DataVolumes {
 		return []string{"spec."}
 	}
-	if vm := kubevirt.VMSpec[resource]; vm != "" {
+	if vm := vmSpec(resource); vm != "" {
 		return []string{vm + ".dataVolumeTemplates[].spec."}
 	}
 	return nil
 }
 
+// vmSpec returns where a kind that is, makes or keeps a VirtualMachine has its spec.
+func vmSpec(resource schema.GroupResource) string {
+	if resource == kubevirt.VirtualMachineSnapshotContents {
+		return "spec.source.virtualMachine.spec"
+	}
+	return kubevirt.VMSpec[resource]
+}
+
+// vmiSpec is the same for the spec of a VirtualMachineInstance.
+func vmiSpec(resource schema.GroupResource) string {
+	if resource == kubevirt.VirtualMachineSnapshotContents {
+		return vmSpec(resource) + ".template.spec"
+	}
+	return kubevirt.VMISpec[resource]
+}
+
 // annotationFields returns the annotations of a kind that hold a namespace: of the launcher pod's networks, and of claims that
 // CDI fills.
 func annotationFields(resource schema.GroupResource) []namespaceField {
-	if vmi := kubevirt.VMISpec[resource]; vmi != "" {
+	if vmi := vmiSpec(resource); vmi != "" {
 		at := strings.TrimSuffix(vmi, "spec") + "metadata.annotations"
 		return []namespaceField{
 			{at, kubevirt.MultusNetworks, mapNetworks},

@@ -49,6 +49,10 @@ type Input struct {
 	// that of the cluster. It is nil when there is none.
 	DataSource map[string]any
 
+	// VolumeSnapshots are those of a VirtualMachineSnapshotContent that is ready: by the name of each the spec of a
+	// VolumeSnapshotContent for the snapshot that the storage has (backup phase only). It is nil when one has none.
+	VolumeSnapshots map[string]map[string]any
+
 	// The rest is for the restore phase.
 
 	// Restore and Config are what is asked on the Restore and in the plugin's ConfigMap.
@@ -60,7 +64,7 @@ type Input struct {
 	// StorageClasses are the new names of storage classes, by the old.
 	StorageClasses map[string]string
 	// Existing are the kinds of which an object of the target's name is in the cluster, the item's and VMIs. They are
-	// gathered only when Velero would change the object.
+	// gathered only when Velero would change the object, and for VirtualMachineSnapshots and their contents.
 	Existing []schema.GroupResource
 	// WaitingDisks are the claims of a VM that the data mover has still to fill.
 	WaitingDisks []string
@@ -71,6 +75,10 @@ type Input struct {
 	IdentityOwners map[Identifier][]kubevirt.ID
 	// NewUUID makes a random UUID.
 	NewUUID func() string
+	// WithoutVolumes says that the Restore asks for no volumes.
+	WithoutVolumes bool
+	// SnapshotContent is that of a VirtualMachineSnapshot in the cluster, nil when there is none.
+	SnapshotContent map[string]any
 	// Pool is the VirtualMachinePool in the cluster that owned the item when it was backed up, nil when there is none.
 	Pool map[string]any
 }
@@ -103,6 +111,9 @@ func (r *Result) add(more Result) {
 // All lists the rules in the order in which they apply.
 var All = []Rule{
 	operation,
+	vmSnapshotContent,
+	vmSnapshot,
+	vmSnapshotVolume,
 	launcherPod,
 	worker,
 	disruptionBudget,

@@ -12,22 +12,24 @@ import (
 // (Velero 1.18.1, pkg/restore/actions/change_storageclass_action.go).
 var storageClass = Rule{
 	ID:     "storage-class",
-	Kinds:  []schema.GroupResource{kubevirt.DataVolumes, kubevirt.VirtualMachines, kubevirt.VirtualMachinePools},
+	Kinds:  []schema.GroupResource{kubevirt.DataVolumes, kubevirt.VirtualMachines, kubevirt.VirtualMachinePools, kubevirt.VirtualMachineSnapshotContents},
 	Phases: []Phase{Restore},
-	Why:    "Velero's change-storage-class ConfigMap is applied to DataVolumes and their templates too.",
+	Why:    "Velero's change-storage-class ConfigMap is applied to DataVolumes, their templates and the disks of VirtualMachineSnapshots, too.",
 	Apply: func(obj map[string]any, in Input) (Result, error) {
 		var result Result
+		paths := []string{"spec.volumeBackups[].persistentVolumeClaim.spec"} // of a VirtualMachineSnapshotContent
 		for _, at := range dataVolumeSpecs(in.Resource) {
-			for _, field := range []string{"pvc", "storage"} {
-				classes, err := object.Strings(obj, at+field+".storageClassName")
-				if err != nil {
-					return Result{}, err
-				}
-				for _, class := range classes {
-					if changed := in.StorageClasses[class.Value]; changed != "" {
-						class.Parent["storageClassName"] = changed
-						result.Changes = append(result.Changes, Change{Path: class.Path, What: "changed the storage class as Velero's ConfigMap says"})
-					}
+			paths = append(paths, at+"pvc", at+"storage")
+		}
+		for _, path := range paths {
+			classes, err := object.Strings(obj, path+".storageClassName")
+			if err != nil {
+				return Result{}, err
+			}
+			for _, class := range classes {
+				if changed := in.StorageClasses[class.Value]; changed != "" {
+					class.Parent["storageClassName"] = changed
+					result.Changes = append(result.Changes, Change{Path: class.Path, What: "changed the storage class as Velero's ConfigMap says"})
 				}
 			}
 		}

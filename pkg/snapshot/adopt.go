@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 
+	"velero-plugin-for-kubevirt/pkg/graph"
 	"velero-plugin-for-kubevirt/pkg/kubevirt"
 	"velero-plugin-for-kubevirt/pkg/object"
 )
@@ -56,11 +57,18 @@ func adoptContents(ctx context.Context, cluster Cluster, snapshots []Stored) err
 		}
 	}
 	for _, s := range snapshots {
-		if err := cluster.Await(ctx, s.contentID(), isReady); err != nil {
+		if err := awaitContent(ctx, cluster, s.Content, isReady); err != nil {
 			return fmt.Errorf("waiting for the snapshot of VolumeSnapshot %s/%s: %w", s.Namespace, s.Name, err)
 		}
 	}
 	return nil
+}
+
+func awaitContent(ctx context.Context, cluster Cluster, name string, done func(map[string]any) (bool, error)) error {
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	one := graph.Query{GroupResource: kubevirt.VolumeSnapshotContents, Fields: "metadata.name=" + name}
+	return NewWatch(ctx, cluster, one, func(map[string]any) {}).Await(ctx, name, done)
 }
 
 // isReady tells whether the driver has a snapshot; its error is taken at its first word.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"velero-plugin-for-kubevirt/pkg/graph"
 	"velero-plugin-for-kubevirt/pkg/kubevirt"
 	"velero-plugin-for-kubevirt/pkg/object"
 )
@@ -31,8 +32,9 @@ func (s *shelf) Delete(_ context.Context, id kubevirt.ID) error {
 	return nil
 }
 
-func (s *shelf) Await(_ context.Context, id kubevirt.ID, done func(map[string]any) (bool, error)) error {
-	handle, err := object.String(s.objects[id], "spec.source.snapshotHandle")
+func (s *shelf) Follow(ctx context.Context, query graph.Query, visit func(map[string]any, bool)) error {
+	name := strings.TrimPrefix(query.Fields, "metadata.name=")
+	handle, err := object.String(s.objects[kubevirt.ID{GroupResource: query.GroupResource, Name: name}], "spec.source.snapshotHandle")
 	if err != nil {
 		return err
 	}
@@ -41,11 +43,10 @@ func (s *shelf) Await(_ context.Context, id kubevirt.ID, done func(map[string]an
 		now = map[string]any{"readyToUse": false, "error": map[string]any{"message": "there is no " + handle}}
 	}
 	for _, status := range []map[string]any{nil, {"readyToUse": false}, now} {
-		if is, err := done(map[string]any{"status": status}); is || err != nil {
-			return err
-		}
+		visit(map[string]any{"metadata": map[string]any{"name": name}, "status": status}, false)
 	}
-	return context.DeadlineExceeded
+	<-ctx.Done()
+	return ctx.Err()
 }
 
 func stored(names ...string) []Stored {

@@ -82,7 +82,7 @@ func (d *driver) Delete(_ context.Context, id kubevirt.ID) error {
 // watched is a watch that has begun before the snapshots are made.
 func watched(t *testing.T, d *driver) *Watch {
 	t.Helper()
-	w := NewWatch(t.Context(), d, "shop", "velero.io/backup-name=nightly", func(map[string]any) {})
+	w := NewWatch(t.Context(), d, graph.Query{GroupResource: kubevirt.VolumeSnapshots, Namespace: "shop", Labels: "velero.io/backup-name=nightly"}, func(map[string]any) {})
 	synctest.Wait()
 	return w
 }
@@ -165,8 +165,8 @@ func TestWhatCannotBeWatchedIsAnError(t *testing.T) {
 		driver *driver
 		want   string
 	}{
-		"deleted":   {&driver{removed: "data"}, "VolumeSnapshot data was deleted"},
-		"forbidden": {&driver{refused: errors.New("forbidden")}, "watching VolumeSnapshots in namespace shop: forbidden"},
+		"deleted":   {&driver{removed: "data"}, "data was deleted"},
+		"forbidden": {&driver{refused: errors.New("forbidden")}, `watching volumesnapshots.snapshot.storage.k8s.io in namespace "shop": forbidden`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -6,7 +6,6 @@ import (
 	"sync"
 
 	"velero-plugin-for-kubevirt/pkg/graph"
-	"velero-plugin-for-kubevirt/pkg/kubevirt"
 	"velero-plugin-for-kubevirt/pkg/object"
 )
 
@@ -25,10 +24,9 @@ type Watch struct {
 	err       error                     // why the watch has ended
 }
 
-// NewWatch follows the VolumeSnapshots with some labels in a namespace until ctx is over. It calls seen with each, as it is and whenever it changes.
-func NewWatch(ctx context.Context, cluster Follower, namespace, labels string, seen func(snapshot map[string]any)) *Watch {
+// NewWatch follows the VolumeSnapshots, or contents, that query selects until ctx is over. It calls seen with each, as it is and whenever it changes.
+func NewWatch(ctx context.Context, cluster Follower, query graph.Query, seen func(snapshot map[string]any)) *Watch {
 	w := &Watch{snapshots: map[string]map[string]any{}, changed: make(chan struct{})}
-	query := graph.Query{GroupResource: kubevirt.VolumeSnapshots, Namespace: namespace, Labels: labels}
 	go func() {
 		err := cluster.Follow(ctx, query, func(snapshot map[string]any, deleted bool) {
 			w.record(snapshot, deleted)
@@ -36,7 +34,9 @@ func NewWatch(ctx context.Context, cluster Follower, namespace, labels string, s
 				seen(snapshot)
 			}
 		})
-		w.change(func() { w.err = fmt.Errorf("watching VolumeSnapshots in namespace %s: %w", namespace, err) })
+		w.change(func() {
+			w.err = fmt.Errorf("watching %s in namespace %q: %w", query.GroupResource, query.Namespace, err)
+		})
 	}()
 	return w
 }
@@ -66,14 +66,15 @@ func (w *Watch) Await(ctx context.Context, name string, done func(snapshot map[s
 		changed, err := w.changed, w.err
 		w.mu.Unlock()
 		switch {
-		case err != nil:
-			return err
 		case known && snapshot == nil:
-			return fmt.Errorf("VolumeSnapshot %s was deleted", name)
+			return fmt.Errorf("%s was deleted", name)
 		case known:
 			if is, err := done(snapshot); is || err != nil {
 				return err
 			}
+		}
+		if err != nil {
+			return err
 		}
 		select {
 		case <-changed:

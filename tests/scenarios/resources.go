@@ -42,6 +42,8 @@ var Resources = []Served{
 	{resource("resource.k8s.io", "v1", "resourceclaims"), "ResourceClaim", true, nil},
 	{resource("resource.k8s.io", "v1", "resourceclaimtemplates"), "ResourceClaimTemplate", true, nil},
 	{resource("snapshot.storage.k8s.io", "v1", "volumesnapshots"), "VolumeSnapshot", true, nil},
+	{resource("snapshot.storage.k8s.io", "v1", "volumesnapshotcontents"), "VolumeSnapshotContent", false, nil},
+	{resource("snapshot.storage.k8s.io", "v1", "volumesnapshotclasses"), "VolumeSnapshotClass", false, nil},
 	{resource("k8s.cni.cncf.io", "v1", "network-attachment-definitions"), "NetworkAttachmentDefinition", true, nil},
 	{resource("image.openshift.io", "v1", "imagestreams"), "ImageStream", true, nil},
 	{resource("kubevirt.io", "v1", "kubevirts"), "KubeVirt", true, nil},
