@@ -29,8 +29,10 @@ func (r *Run) withVolumeSnapshots(ctx context.Context, id kubevirt.ID, original 
 	case kubevirt.VirtualMachineSnapshotContents:
 		err := r.bringVolumeSnapshots(ctx, original, in.Target.Namespace, string(restore.UID))
 		if errors.Is(err, snapshot.ErrRefused) {
-			r.log.WithFields(logrus.Fields{"rule": "vm-snapshot-content", "item": id.String(), "target": in.Target.Namespace + "/" + in.Target.Name}).WithError(err).
-				Warn("a VirtualMachineSnapshot is left out: the storage does not have its snapshots")
+			r.log.WithError(err).WithFields(logrus.Fields{
+				"rule": "vm-snapshot-content", "item": id.String(), "target": in.Target.Namespace + "/" + in.Target.Name,
+				"reason": "the storage does not have its snapshots",
+			}).Warn("left out of the restore")
 			return true, nil
 		}
 		return false, failed(original, err)

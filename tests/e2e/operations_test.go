@@ -113,9 +113,9 @@ var leftOutOfTheWorkshop = []string{
 	"operation virtualmachineexports.export.kubevirt.io",
 	"operation virtualmachineinstancemigrations.kubevirt.io",
 	"operation virtualmachinerestores.snapshot.kubevirt.io",
-	"operation virtualmachinesnapshotcontents.snapshot.kubevirt.io",
-	"operation virtualmachinesnapshots.snapshot.kubevirt.io",
 	"revision-owned controllerrevisions.apps",
+	"vm-snapshot virtualmachinesnapshots.snapshot.kubevirt.io", // its data was deleted with the namespace
+	"vm-snapshot-content virtualmachinesnapshotcontents.snapshot.kubevirt.io",
 	"vmi-owned virtualmachineinstances.kubevirt.io",
 	"worker pods",
 	"worker pods",
