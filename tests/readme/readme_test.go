@@ -29,7 +29,7 @@ var tables = []struct {
 	file, name string
 	generate   func(t *testing.T) string
 }{
-	{"README.md", "options", optionsTable},
+	{"pkg/options/README.md", "options", optionsTable},
 	{"README.md", "bench", benchTable},
 	{"README.md", "matrix", matrixTable},
 	{"pkg/rules/README.md", "rules", rulesTable},
