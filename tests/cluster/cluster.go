@@ -79,6 +79,8 @@ type Options struct {
 	Releases map[string]string
 	// APIServer are further arguments of the API server.
 	APIServer []string
+	// VeleroDefaults lets Velero poll and ask the API server as often as people's does. By default it does so more often.
+	VeleroDefaults bool
 }
 
 // KubeVirt and CDI name the parts that run their processes. Without them, the API server stores their objects as they are,

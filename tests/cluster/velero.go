@@ -93,28 +93,37 @@ func veleroObjects(s store) []map[string]any {
 	}
 }
 
-// startVeleroServer starts the server with the plugins that are in its folder, and waits until it works.
-func (c *Cluster) startVeleroServer(ctx context.Context) error {
+// Velero polls and asks the API server more often than by default, or tests would wait: a restore of many VMs crawls, what a plugin does afterwards is looked
+// at every 10 s, and every snapshot takes 5 s.
+var (
+	hurryArguments   = []string{"--client-qps", "1000", "--client-burst", "2000", "--item-operation-sync-frequency", "2s"}
+	hurryEnvironment = []string{"CSI_SNAPSHOT_EARLY_FREQUENT_POLLING=true"}
+)
+
+// startVeleroServer starts the server with the plugins that are in its folder and further arguments, and waits until it works.
+func (c *Cluster) startVeleroServer(ctx context.Context, args ...string) error {
 	metrics, err := c.port()
 	if err != nil {
 		return err
 	}
+	arguments := []string{
+		"server", "--namespace", VeleroNamespace, "--plugin-dir", c.path("plugins"), "--features", "EnableCSI",
+		"--metrics-address", loopback(metrics), "--profiler-address", "", "--log-level", "info",
+	}
+	environment := []string{
+		"KUBECONFIG=" + c.Kubeconfig, "AWS_SHARED_CREDENTIALS_FILE=" + c.path("credentials"),
+		"GOGC=100", // as people run it, and its plugins: the bench measures them
+	}
+	if !c.options.VeleroDefaults {
+		arguments, environment = append(arguments, hurryArguments...), append(environment, hurryEnvironment...)
+	}
 	server, err := c.supervisor.start(ctx, command{
 		name:   "velero",
 		binary: c.binaries["velero"],
-		args: []string{
-			"server", "--namespace", VeleroNamespace, "--plugin-dir", c.path("plugins"), "--features", "EnableCSI",
-			"--metrics-address", loopback(metrics), "--profiler-address", "", "--log-level", "info",
-			"--client-qps", "1000", "--client-burst", "2000", // or a restore of many VMs crawls
-			"--item-operation-sync-frequency", "2s", // or what a plugin does afterwards is looked at every 10 s
-		},
-		env: []string{
-			"KUBECONFIG=" + c.Kubeconfig, "AWS_SHARED_CREDENTIALS_FILE=" + c.path("credentials"),
-			"CSI_SNAPSHOT_EARLY_FREQUENT_POLLING=true", // or every snapshot takes 5 s
-			"GOGC=100", // as people run it, and its plugins: the bench measures them
-		},
-		ready: c.veleroAnswers,
-		grace: 8 * time.Second,
+		args:   append(arguments, args...),
+		env:    environment,
+		ready:  c.veleroAnswers,
+		grace:  8 * time.Second,
 	})
 	if server != nil { // even if it did not become ready, it has to be stopped before the next
 		c.velero = server
@@ -160,16 +169,16 @@ func (c *Cluster) RemovePlugin(ctx context.Context, name string) error {
 	return c.ReplacePlugin(ctx, name, "")
 }
 
-// ReplacePlugin is RemovePlugin and InstallPlugin, and restarts the server once. Either may be empty.
-func (c *Cluster) ReplacePlugin(ctx context.Context, name, binary string) error {
+// ReplacePlugin is RemovePlugin and InstallPlugin, and restarts the server once, with further arguments. Either may be empty.
+func (c *Cluster) ReplacePlugin(ctx context.Context, name, binary string, args ...string) error {
 	if err := c.supervisor.stop(c.velero); err != nil {
 		return err
 	}
 	if err := c.changePlugins(name, binary); err != nil {
 		// The server comes back with those that are left.
-		return errors.Join(fmt.Errorf("changing Velero's plugins: %w", err), c.startVeleroServer(ctx))
+		return errors.Join(fmt.Errorf("changing Velero's plugins: %w", err), c.startVeleroServer(ctx, args...))
 	}
-	return c.startVeleroServer(ctx)
+	return c.startVeleroServer(ctx, args...)
 }
 
 func (c *Cluster) changePlugins(name, binary string) error {
