@@ -51,11 +51,15 @@ matrix: build ## A few stories on each release of Velero and KubeVirt, for the R
 	$(MAKE) readme
 
 .PHONY: bench
-bench: build ## What the plugin costs, beside Velero alone (N=200,800 ROUNDS=3 SPREAD=1 PLUGIN=path OUTPUT=json; WRITE=1 for the README, which keeps other N)
-	go run ./tests/bench -plugin $(or $(PLUGIN),$(BINARY)) $(if $(N),-n $(N)) $(if $(ROUNDS),-rounds $(ROUNDS)) $(if $(SPREAD),-spread) \
-		$(if $(OUTPUT),-o $(OUTPUT)) $(if $(WRITE),-write tests/bench/results.json) -plot bin/bench.svg
-	$(WINDOW)
+bench: build ## What the plugin costs, beside Velero alone (N=200,800 ROUNDS=3 SPREAD=1 PLUGIN=path OUTPUT=json; WRITE=1 for the README, which keeps other N; SNAPSHOTS=1: with snapshots, N=1x8,10x2 WORKERS=1,8 CHECK=1)
+	go run ./tests/bench -plugin $(or $(PLUGIN),$(BINARY)) $(if $(ROUNDS),-rounds $(ROUNDS)) $(if $(OUTPUT),-o $(OUTPUT)) $(if $(SNAPSHOTS),$(BENCH_SNAPSHOTS),$(BENCH_OBJECTS))
+	$(if $(SNAPSHOTS),,$(WINDOW))
 	$(if $(WRITE),$(MAKE) readme)
+
+# What "make bench" measures: objects without their disks, or VMs with snapshots of theirs.
+BENCH_OBJECTS = $(if $(N),-n $(N)) $(if $(SPREAD),-spread) $(if $(WRITE),-write tests/bench/results.json) -plot bin/bench.svg
+BENCH_SNAPSHOTS = -snapshots $(if $(N),-cases $(N)) $(if $(WORKERS),-workers $(WORKERS)) $(if $(CHECK),-check) \
+	$(if $(WRITE),-write tests/bench/snapshots/results.json -plot tests/bench/snapshots/frozen.svg,-plot bin/frozen.svg)
 
 .PHONY: smoke
 smoke: build ## A short bench that fails when the plugin costs too much

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/vmware-tanzu/velero/pkg/plugin/framework"
+
+	"velero-plugin-for-kubevirt/tests/bench/snapshots"
 )
 
 // handshake returns the median time from starting a plugin's binary to the line by which it tells Velero where it listens.
@@ -23,7 +25,7 @@ func handshake(ctx context.Context, plugin string) (time.Duration, error) {
 		}
 		times = append(times, took.Seconds())
 	}
-	return time.Duration(median(times) * float64(time.Second)), nil
+	return time.Duration(snapshots.Median(times) * float64(time.Second)), nil
 }
 
 func shakeHands(ctx context.Context, plugin string) (took time.Duration, err error) {

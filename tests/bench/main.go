@@ -21,6 +21,7 @@ import (
 	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"velero-plugin-for-kubevirt/tests/bench/snapshots"
 	"velero-plugin-for-kubevirt/tests/cluster"
 	"velero-plugin-for-kubevirt/tests/story"
 )
@@ -37,6 +38,11 @@ type settings struct {
 	write       string
 	maxRatio    float64
 	maxRequests float64
+
+	snapshots bool
+	cases     []snapshots.Case
+	workers   []int
+	check     bool
 }
 
 func main() {
@@ -52,12 +58,20 @@ func main() {
 	flag.StringVar(&s.write, "write", "", "a file for the results, as JSON")
 	flag.Float64Var(&s.maxRatio, "max-ratio", 0, "fail when a backup takes more than this many times what Velero alone takes, or a restore what the floor takes")
 	flag.Float64Var(&s.maxRequests, "max-requests", 0, "fail when the plugin makes more API requests per VM in a backup")
+	flag.BoolVar(&s.snapshots, "snapshots", false, "measure backups with snapshots instead: by Velero alone, with the plugin, and with its volume policy")
+	cases := flag.String("cases", "1x1,1x2,1x4,1x8,10x2,50x2", "with -snapshots: how many VMs with how many disks of each")
+	workers := flag.String("workers", "1,8", "with -snapshots: how many ItemBlocks Velero backs up at the same time")
+	flag.BoolVar(&s.check, "check", false, "with -snapshots: fail when a target is missed")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	s.phases = strings.Split(*phases, ",")
-	err := s.parse(*sizes)
-	if err == nil {
+	err := errors.Join(s.parse(*sizes), s.parseCases(*cases, *workers))
+	switch {
+	case err != nil:
+	case s.snapshots:
+		err = s.measureSnapshots(ctx)
+	default:
 		err = s.run(ctx)
 	}
 	if err != nil {
@@ -143,7 +157,10 @@ func start(ctx context.Context, dir, log string) (*cluster.Cluster, error) {
 }
 
 // A variant is Velero with a plugin or, with an empty path, alone.
-type variant struct{ name, path string }
+type variant struct {
+	name, path string
+	arguments  []string // of "velero backup create"
+}
 
 // A bench is one cluster with VMs.
 type bench struct {
@@ -173,9 +190,9 @@ func (s *settings) measureSize(ctx context.Context, n int, dir string, results *
 		return err
 	}
 	fmt.Fprintf(os.Stderr, "%d running VMs in %d namespaces, made in %.0f s\n", n, len(b.in), time.Since(started).Seconds())
-	variants := []variant{{Alone, ""}, {Floor, filepath.Join(dir, floor)}, {Measured, s.plugin}}
+	variants := []variant{{name: Alone}, {name: Floor, path: filepath.Join(dir, floor)}, {name: Measured, path: s.plugin}}
 	// The first backup of a cluster is faster than all that follow: its object store is empty.
-	if _, err := b.measure(ctx, Backup, variant{"warm-up", variants[1].path}, 0); err != nil {
+	if _, err := b.measure(ctx, Backup, variant{name: "warm-up", path: variants[1].path}, 0); err != nil {
 		return fmt.Errorf("warming up: %w", err)
 	}
 	// Single runs differ by a fifth and more, and small ones are soon made again.
@@ -264,9 +281,9 @@ func (b *bench) wentWell(ctx context.Context, phase, name string) error {
 }
 
 // install makes Velero run with the plugin and no other but its object store's. It restarts Velero in any case: the first backup after that
-// takes a tenth longer.
-func (b *bench) install(ctx context.Context, plugin string) error {
+// takes a tenth longer. The server gets further arguments.
+func (b *bench) install(ctx context.Context, plugin string, args ...string) error {
 	before := b.installed
 	b.installed = plugin
-	return b.ReplacePlugin(ctx, before, plugin)
+	return b.ReplacePlugin(ctx, before, plugin, args...)
 }

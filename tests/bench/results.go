@@ -11,6 +11,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"velero-plugin-for-kubevirt/tests/bench/snapshots"
 )
 
 // What is measured, and with what.
@@ -114,7 +116,7 @@ func (r Row) Ratio(other string) float64 {
 	for i, sample := range r.Samples[Measured] {
 		ratios = append(ratios, sample.Seconds/others[min(i, len(others)-1)].Seconds)
 	}
-	return median(ratios)
+	return snapshots.Median(ratios)
 }
 
 // Median is that of one measure of the samples of a variant.
@@ -123,16 +125,7 @@ func (r Row) Median(variant string, of func(Sample) float64) float64 {
 	for _, sample := range r.Samples[variant] {
 		values = append(values, of(sample))
 	}
-	return median(values)
-}
-
-func median(values []float64) float64 {
-	slices.Sort(values)
-	middle := len(values) / 2
-	if len(values)%2 == 0 {
-		return (values[middle-1] + values[middle]) / 2
-	}
-	return values[middle]
+	return snapshots.Median(values)
 }
 
 func seconds(s Sample) float64  { return s.Seconds }

@@ -18,6 +18,7 @@ import (
 	"velero-plugin-for-kubevirt/pkg/graph"
 	"velero-plugin-for-kubevirt/pkg/options"
 	"velero-plugin-for-kubevirt/pkg/rules"
+	"velero-plugin-for-kubevirt/tests/bench/snapshots"
 	"velero-plugin-for-kubevirt/tests/cluster"
 	"velero-plugin-for-kubevirt/tests/guest"
 )
@@ -37,6 +38,7 @@ var tables = []struct {
 	{"pkg/consistency/README.md", "reasons", reasonsTable},
 	{"pkg/consistency/README.md", "truth", truthTable},
 	{"tests/README.md", "make help", makeHelp},
+	{"tests/README.md", "snapshots", snapshotsTable},
 	{"tests/README.md", "compatibility", compatibilityTable},
 }
 
@@ -249,6 +251,15 @@ func benchTable(t *testing.T) string {
 			row.Phase, row.N, len(row.Samples["plugin"]), s.Seconds["alone"], s.Seconds["noop"], s.Seconds["plugin"], s.ByAlone, s.ByNoop, s.RequestsPerVM, s.PeakMiB, row.Date)
 	}
 	return b.String()
+}
+
+// snapshotsTable is what the last "make bench SNAPSHOTS=1 WRITE=1" measured.
+func snapshotsTable(t *testing.T) string {
+	results, err := snapshots.Read("../bench/snapshots/results.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return results.Table()
 }
 
 // compatibilityTable gives the versions that the tests run against, from the go.mod files that pin them.
