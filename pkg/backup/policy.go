@@ -50,6 +50,7 @@ func (r *Run) policyOf(backup *velerov1.Backup) (policy, error) {
 	if err != nil {
 		return policy{}, err
 	}
+	c = newKeptClient(c)
 	pods := podvolume.NewPVCPodCache()
 	volumes, err := volumehelper.NewVolumeHelperWithCache(*backup, c, silent, pods)
 	if err != nil {
