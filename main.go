@@ -31,7 +31,7 @@ func main() {
 		serve()
 		return
 	}
-	os.Exit(cli.Run(version, os.Args[1:], os.Stdout, os.Stderr))
+	os.Exit(cli.Run(version, os.Args, os.Stdout, os.Stderr))
 }
 
 // serve answers Velero's calls until Velero ends the process.

@@ -10,7 +10,7 @@ import (
 
 func run(args ...string) (code int, stdout, stderr string) {
 	var out, err bytes.Buffer
-	code = Run("v1.2.3", args, &out, &err)
+	code = Run("v1.2.3", append([]string{program}, args...), &out, &err)
 	return code, out.String(), err.String()
 }
 
@@ -25,7 +25,7 @@ func TestHelpNamesEveryCommand(t *testing.T) {
 	if code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	for _, command := range []string{"graph", "install", "version", "velero backup create"} {
+	for _, command := range []string{"Before a backup:\n  graph", "install", "version", "velero backup create"} {
 		if !strings.Contains(out, command) {
 			t.Errorf("%q is missing in:\n%s", command, out)
 		}
@@ -62,7 +62,7 @@ func TestInstallCopiesThisProgramExecutable(t *testing.T) {
 	}
 }
 
-func TestMistakesExitWith1AndSayWhich(t *testing.T) {
+func TestMistakesExitWith2AndSayWhich(t *testing.T) {
 	for _, mistake := range []struct {
 		args []string
 		want string
@@ -72,8 +72,38 @@ func TestMistakesExitWith1AndSayWhich(t *testing.T) {
 		{[]string{"install", "/no/such/dir"}, "installing into /no/such/dir"},
 	} {
 		code, out, errOut := run(mistake.args...)
-		if code != 1 || out != "" || !strings.Contains(errOut, mistake.want) {
+		if code != 2 || out != "" || !strings.Contains(errOut, mistake.want) {
 			t.Errorf("%v: exit code %d, output %q, errors %q", mistake.args, code, out, errOut)
 		}
+	}
+}
+
+// A command that can say more than yes tells its exit codes.
+func TestHelpOfEveryCommandOfAGroupNamesItsExitCodes(t *testing.T) {
+	for _, command := range newRoot("", program).Commands() {
+		if command.GroupID != "" && command.Name() != "policy" && !strings.Contains(command.Long, "Exit code: 0 ") {
+			t.Errorf("%s: %s", command.Name(), command.Long)
+		}
+	}
+}
+
+func TestAsPluginOfKubectlItIsCalledSo(t *testing.T) {
+	var out, errOut bytes.Buffer
+	if code := Run("v1.2.3", []string{"/usr/local/bin/kubectl-vmbackup", "graph", "--help"}, &out, &errOut); code != 0 {
+		t.Fatalf("exit code %d, errors %q", code, errOut.String())
+	}
+	for _, want := range []string{"  kubectl vmbackup graph vm/web", "Usage:\n  kubectl vmbackup graph "} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is missing in:\n%s", want, out.String())
+		}
+	}
+	if strings.Contains(out.String(), program) {
+		t.Errorf("the other name is in:\n%s", out.String())
+	}
+}
+
+func TestControlCharactersDoNotReachTheTerminal(t *testing.T) {
+	if _, _, errOut := run("graph", "\x1b[2Jvm/web"); !strings.Contains(errOut, `\x1b[2Jvm`) || strings.Contains(errOut, "\x1b") {
+		t.Errorf("got %q", errOut)
 	}
 }

@@ -43,7 +43,7 @@ func TestGraphPrintsATree(t *testing.T) {
 func TestGraphMarksWhatIsMissingAndExitsWith1(t *testing.T) {
 	for _, format := range []string{"tree", "json", "dot", "svg"} {
 		code, out, errOut := run("graph", "vm", "gone", "-n", "shop", "-f", gone, "-o", format)
-		if code != 1 || errOut != "Error: missing: secrets/shop/gone-user-data\n" {
+		if code != 1 || errOut != "missing: secrets/shop/gone-user-data\n" {
 			t.Errorf("%s: exit code %d, errors %q", format, code, errOut)
 		}
 		mark := map[string]string{"tree": "MISSING", "json": `"missing": true`, "dot": "color=red", "svg": `class="missing"`}[format]
@@ -135,18 +135,19 @@ func TestGraphOutputsAreWellFormed(t *testing.T) {
 
 func TestGraphMistakes(t *testing.T) {
 	for _, mistake := range []struct {
+		code int
 		args []string
 		want string
 	}{
-		{[]string{"graph", "vm"}, "accepts 2 arg(s)"},
-		{[]string{"graph", "table", "shop/web", "-f", whole}, `unknown kind "table"`},
-		{[]string{"graph", "vm", "shop/web", "-f", whole, "-o", "png"}, `unknown output "png"`},
-		{[]string{"graph", "vm", "shop/web", "-f", "no-such-file"}, "no-such-file"},
-		{[]string{"graph", "vm", "shop/web", "--backup", whole}, "reading " + whole},
-		{[]string{"graph", "vm", "shop/nobody", "-f", whole}, "missing: virtualmachines.kubevirt.io/shop/nobody"},
-		{[]string{"graph", "vm", "shop/web", "--kubeconfig", "no-such-file"}, "finding the cluster"},
+		{2, []string{"graph"}, "requires at least 1 arg"},
+		{2, []string{"graph", "table", "shop/web", "-f", whole}, `unknown kind "table"`},
+		{2, []string{"graph", "vm", "shop/web", "-f", whole, "-o", "png"}, `want tree, json, dot or svg`},
+		{2, []string{"graph", "vm", "shop/web", "-f", "no-such-file"}, "no-such-file"},
+		{2, []string{"graph", "vm", "shop/web", "--backup", whole}, "reading " + whole},
+		{1, []string{"graph", "vm", "shop/nobody", "-f", whole}, "missing: virtualmachines.kubevirt.io/shop/nobody"},
+		{2, []string{"graph", "vm", "shop/web", "--kubeconfig", "no-such-file"}, "finding the cluster"},
 	} {
-		if code, _, errOut := run(mistake.args...); code != 1 || !strings.Contains(errOut, mistake.want) {
+		if code, _, errOut := run(mistake.args...); code != mistake.code || !strings.Contains(errOut, mistake.want) {
 			t.Errorf("%v: exit code %d, errors %q", mistake.args, code, errOut)
 		}
 	}
