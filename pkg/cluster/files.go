@@ -2,12 +2,16 @@ package cluster
 
 import (
 	"archive/tar"
+	"bufio"
 	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
 
+	"golang.org/x/text/encoding"
+	"golang.org/x/text/encoding/unicode"
+	"golang.org/x/text/transform"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -16,16 +20,35 @@ import (
 	"velero-plugin-for-kubevirt/pkg/kubevirt"
 )
 
-// ReadObjects reads YAML or JSON documents, each one object or a List of them, as kubectl prints them.
+// Read returns a reader of a file of objects or of a Velero backup file: it looks which it is.
+func Read(r io.Reader) (Memory, error) {
+	buffered := bufio.NewReader(r)
+	magic, err := buffered.Peek(len(gzipMagic))
+	if err == nil && string(magic) == gzipMagic {
+		return ReadBackup(buffered)
+	}
+	objects, err := ReadObjects(buffered)
+	return FromObjects(objects), err
+}
+
+const gzipMagic = "\x1f\x8b"
+
+// ReadObjects reads YAML or JSON documents, each one object or a List of them, as kubectl prints them: in
+// UTF-8, or what PowerShell makes of it, UTF-16.
 func ReadObjects(r io.Reader) ([]*unstructured.Unstructured, error) {
 	var objects []*unstructured.Unstructured
-	decoder := yaml.NewYAMLOrJSONDecoder(r, 4096)
+	decoder := yaml.NewYAMLOrJSONDecoder(transform.NewReader(r, unicode.BOMOverride(encoding.Nop.NewDecoder())), 4096)
 	for n := 1; ; n++ {
 		obj := &unstructured.Unstructured{}
 		if err := decoder.Decode(obj); errors.Is(err, io.EOF) {
 			return objects, nil
+		} else if err != nil && strings.Contains(err.Error(), "Object 'Kind' is missing") { // an error that quotes the whole document
+			return nil, fmt.Errorf("document %d is no Kubernetes object: it has no kind", n)
 		} else if err != nil {
 			return nil, fmt.Errorf("document %d: %w", n, err)
+		}
+		if len(obj.Object) == 0 {
+			continue // nothing between two separators
 		}
 		if !obj.IsList() {
 			objects = append(objects, obj)
@@ -73,17 +96,24 @@ func ReadBackup(r io.Reader) (Memory, error) {
 	memory := Memory{}
 	for archive := tar.NewReader(zipped); ; {
 		header, err := archive.Next()
-		if errors.Is(err, io.EOF) {
+		switch {
+		case errors.Is(err, io.EOF) && len(memory) == 0:
+			return nil, errors.New("no backup: it has no items below resources/; \"velero backup download NAME\" makes one")
+		case errors.Is(err, io.EOF):
 			return memory, nil
-		}
-		if err != nil {
-			return nil, err
+		case errors.Is(err, io.ErrUnexpectedEOF):
+			return nil, errors.New("the file ends in the middle: download it again")
+		case err != nil:
+			return nil, fmt.Errorf("no backup, which is a tar.gz file: %w", err)
 		}
 		parts := strings.Split(header.Name, "/")
 		if len(parts) < 4 || parts[0] != "resources" || (parts[2] != "namespaces" && parts[2] != "cluster") {
 			continue
 		}
 		data, err := io.ReadAll(archive)
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			return nil, errors.New("the file ends in the middle: download it again")
+		}
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", header.Name, err)
 		}

@@ -239,3 +239,9 @@ func (l *Live) get(ctx context.Context, id kubevirt.ID) (map[string]any, error) 
 	}
 	return obj.Object, nil
 }
+
+// Serves tells whether the cluster has a resource: without KubeVirt there are no VirtualMachines to look for.
+func (l *Live) Serves(resource schema.GroupResource) (bool, error) {
+	_, found, err := l.served(resource)
+	return found, err
+}

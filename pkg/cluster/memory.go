@@ -40,13 +40,18 @@ func (m Memory) List(_ context.Context, query graph.Query) (*graph.Objects, erro
 		if (query.Namespace != "" && obj.GetNamespace() != query.Namespace) || !byLabel.Matches(labels.Set(obj.GetLabels())) || !byField.Matches(selectable) {
 			continue
 		}
-		var item metav1.PartialObjectMetadata
-		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(obj.Object, &item); err != nil {
-			return nil, fmt.Errorf("reading the metadata of %s %s/%s: %w", query.GroupResource, obj.GetNamespace(), obj.GetName(), err)
-		}
-		items = append(items, item)
+		items = append(items, metadataOf(obj))
 	}
 	return &graph.Objects{All: items}, nil
+}
+
+// metadataOf returns the metadata of an object, of a malformed one its name: it is there, and hides no other.
+func metadataOf(obj *unstructured.Unstructured) metav1.PartialObjectMetadata {
+	var item metav1.PartialObjectMetadata
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(map[string]any{"metadata": obj.Object["metadata"]}, &item); err != nil {
+		item = metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Namespace: obj.GetNamespace(), Name: obj.GetName(), UID: obj.GetUID()}}
+	}
+	return item
 }
 
 // Each calls visit with every whole object of a resource.
