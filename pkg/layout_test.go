@@ -30,7 +30,7 @@ var mayImport = map[string][]string{
 	"pkg/backup":      {"pkg/kubevirt", "pkg/object", "pkg/consistency", "pkg/freeze", "pkg/graph", "pkg/options", "pkg/rules", "pkg/snapshot"},
 	"pkg/restore":     {"pkg/kubevirt", "pkg/object", "pkg/consistency", "pkg/graph", "pkg/options", "pkg/rules", "pkg/snapshot"},
 	"pkg/actions":     {"pkg/kubevirt", "pkg/object", "pkg/backup", "pkg/restore"},
-	"pkg/cli":         {"pkg/kubevirt", "pkg/graph", "pkg/cluster"},
+	"pkg/cli":         {"pkg/kubevirt", "pkg/object", "pkg/graph", "pkg/cluster"},
 }
 
 // mayImportVelero are the packages that speak Velero's API: the adapters, and the two rooms that read a Backup or a Restore.

@@ -57,10 +57,10 @@ func Run(version string, args []string, stdout, stderr io.Writer) int {
 	}
 	var found notGood
 	if errors.As(err, &found) {
-		fmt.Fprintln(stderr, printable(err.Error()))
+		fmt.Fprintln(stderr, printableLines(err.Error()))
 		return exitNotGood
 	}
-	fmt.Fprintf(stderr, "Error: %s\n", printable(err.Error()))
+	fmt.Fprintf(stderr, "Error: %s\n", printableLines(err.Error()))
 	return exitUnknown
 }
 

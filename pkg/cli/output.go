@@ -63,12 +63,17 @@ func printTable(out io.Writer, header []string, rows [][]string) error {
 	return w.Flush()
 }
 
+// printableLines is printable for a text of several lines.
+func printableLines(text string) string {
+	return strings.ReplaceAll(printable(text), `\n`, "\n")
+}
+
 // printable returns text that cannot move the cursor of a terminal: names in a file may be anybody's.
 func printable(text string) string {
 	var b strings.Builder
 	for _, r := range text {
 		switch {
-		case r == '\n', unicode.IsPrint(r):
+		case unicode.IsPrint(r):
 			b.WriteRune(r)
 		default:
 			quoted := strconv.QuoteRuneToASCII(r)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	backupv1 "kubevirt.io/api/backup/v1alpha1"
 	clonev1 "kubevirt.io/api/clone/v1beta1"
@@ -34,6 +35,7 @@ var referrers = map[schema.GroupResource]any{
 	kubevirt.VolumeImportSources:               cdiv1.VolumeImportSource{},
 	kubevirt.OvirtVolumePopulators:             forkliftv1.OvirtVolumePopulator{},
 	kubevirt.OpenstackVolumePopulators:         forkliftv1.OpenstackVolumePopulator{},
+	kubevirt.ServiceAccounts:                   corev1.ServiceAccount{},
 }
 
 // others are the other kinds of the two APIs. Nothing is followed from them.

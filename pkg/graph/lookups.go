@@ -19,10 +19,23 @@ import (
 // A lookup finds neighbours that no single field names.
 type lookup struct {
 	from []schema.GroupResource
-	find func(ctx context.Context, item Item, reader Reader) ([]kubevirt.ID, error)
+	find func(ctx context.Context, item Item, reader Reader) ([]Neighbour, error)
 	// optional is as Reference.Optional.
-	optional bool
-	why      string // for the README's table
+	optional string
+	relation string // what the neighbour is to the item, in a word or two
+	why      string // for the README's table, and for people when the question could not be answered
+}
+
+// byID turns what a lookup found into neighbours about which there is nothing more to say.
+func byID(find func(context.Context, Item, Reader) ([]kubevirt.ID, error)) func(context.Context, Item, Reader) ([]Neighbour, error) {
+	return func(ctx context.Context, item Item, reader Reader) ([]Neighbour, error) {
+		ids, err := find(ctx, item, reader)
+		var neighbours []Neighbour
+		for _, id := range ids {
+			neighbours = append(neighbours, Neighbour{ID: id})
+		}
+		return neighbours, err
+	}
 }
 
 // An Item is an object with its resource.
@@ -46,26 +59,41 @@ var (
 )
 
 var lookups = []lookup{
-	{from: vms, find: instanceOfVM, why: "VirtualMachineInstance of a running VM, by its name"},
-	{from: []schema.GroupResource{kubevirt.VirtualMachines, kubevirt.VirtualMachinePools}, find: instancetypeAndPreference, optional: true,
+	{from: vms, find: byID(instanceOfVM), relation: "runs as", why: "VirtualMachineInstance of a running VM, by its name"},
+	{from: []schema.GroupResource{kubevirt.VirtualMachines, kubevirt.VirtualMachinePools}, find: instancetypeAndPreference,
 		why: "instancetype and preference, by the kind and name of the matcher; cluster-wide ones in a backup that asks for cluster resources"},
-	{from: []schema.GroupResource{kubevirt.VirtualMachines, kubevirt.VirtualMachineInstances, kubevirt.VirtualMachinePools}, find: backendStorage,
-		why: "backend storage PVC (vTPM, EFI variables), by its label or, before KubeVirt 1.4, its name"},
-	{from: vmis, find: owner(kubevirt.VirtualMachines, "VirtualMachine"), why: "VM of a VirtualMachineInstance, by owner reference"},
-	{from: vmis, find: podsOfInstance, why: "virt-launcher and hotplug pods of a VirtualMachineInstance, by its UID"},
-	{from: []schema.GroupResource{kubevirt.Pods}, find: familyOfPod, why: "VirtualMachineInstance, VM and sibling pods of a virt-launcher or hotplug pod, by owner references"},
-	{from: []schema.GroupResource{kubevirt.VirtualMachinePools}, find: owned(kubevirt.VirtualMachines), why: "VMs of a pool, by owner reference"},
-	{from: []schema.GroupResource{kubevirt.VirtualMachineInstanceReplicaSets}, find: owned(kubevirt.VirtualMachineInstances), why: "VirtualMachineInstances of a replica set, by owner reference"},
-	{from: append(slices.Clone(templates), vmis...), find: inAnnotations(kubevirt.HookSidecars, sidecars), why: "config maps and PVCs of hook sidecars, named in an annotation"},
-	{from: append(slices.Clone(templates), vmis...), find: inAnnotations(kubevirt.MultusNetworks, networks), optional: true, why: "networks named in an annotation"},
-	{from: append(slices.Clone(templates), vmis...), find: inAnnotations(kubevirt.MultusDefaultNetwork, networks), optional: true, why: "default network named in an annotation"},
-	{from: append(slices.Clone(templates), vmis...), find: presets, why: "presets whose selector fits the VirtualMachineInstance's labels"},
-	{from: append(slices.Clone(templates), vmis...), find: bindingPluginNetworks, why: "NetworkAttachmentDefinition of a network binding plugin, by the KubeVirt configuration"},
+	{from: []schema.GroupResource{kubevirt.VirtualMachines, kubevirt.VirtualMachineInstances, kubevirt.VirtualMachinePools}, find: byID(backendStorage),
+		relation: "TPM and EFI", why: "backend storage PVC (vTPM, EFI variables), by its label or, before KubeVirt 1.4, its name"},
+	{from: vmis, find: byID(owner(kubevirt.VirtualMachines, "VirtualMachine")), relation: "instance of", why: "VM of a VirtualMachineInstance, by owner reference"},
+	{from: vmis, find: byID(podsOfInstance), relation: "runs in", why: "virt-launcher and hotplug pods of a VirtualMachineInstance, by its UID"},
+	{from: []schema.GroupResource{kubevirt.Pods}, find: byID(familyOfPod), relation: "pod of",
+		why: "VirtualMachineInstance, VM and sibling pods of a virt-launcher or hotplug pod, by owner references"},
+	{from: []schema.GroupResource{kubevirt.VirtualMachinePools}, find: byID(owned(kubevirt.VirtualMachines)), relation: "made", why: "VMs of a pool, by owner reference"},
+	{from: []schema.GroupResource{kubevirt.VirtualMachineInstanceReplicaSets}, find: byID(owned(kubevirt.VirtualMachineInstances)), relation: "made",
+		why: "VirtualMachineInstances of a replica set, by owner reference"},
+	{from: append(slices.Clone(templates), vmis...), find: byID(inAnnotations(kubevirt.HookSidecars, sidecars)), relation: "hook sidecar",
+		why: "config maps and PVCs of hook sidecars, named in an annotation"},
+	{from: append(slices.Clone(templates), vmis...), find: byID(inAnnotations(kubevirt.MultusNetworks, networks)), optional: ownNetworks, relation: "network annotation",
+		why: "networks named in an annotation"},
+	{from: append(slices.Clone(templates), vmis...), find: byID(inAnnotations(kubevirt.MultusDefaultNetwork, networks)), optional: ownNetworks, relation: "network annotation",
+		why: "default network named in an annotation"},
+	{from: append(slices.Clone(templates), vmis...), find: byID(presets), relation: "preset", why: "presets whose selector fits the VirtualMachineInstance's labels"},
+	{from: append(slices.Clone(templates), vmis...), find: byID(bindingPluginNetworks), relation: "network binding",
+		why: "NetworkAttachmentDefinition of a network binding plugin, by the KubeVirt configuration"},
 	// CDI up to 1.61 collected finished DataVolumes.
-	{from: []schema.GroupResource{kubevirt.PersistentVolumeClaims}, find: owner(kubevirt.DataVolumes, "DataVolume"), optional: true, why: "DataVolume of a PVC, by owner reference"},
-	{from: []schema.GroupResource{kubevirt.PersistentVolumeClaims, kubevirt.DataVolumes}, find: sourceOfVolume, optional: true,
-		why: "data source or populator of a PVC or DataVolume that is not filled yet"},
+	{from: []schema.GroupResource{kubevirt.PersistentVolumeClaims}, find: byID(owner(kubevirt.DataVolumes, "DataVolume")), optional: "the claim is enough", relation: "made by",
+		why: "DataVolume of a PVC, by owner reference"},
+	{from: []schema.GroupResource{kubevirt.PersistentVolumeClaims, kubevirt.DataVolumes, kubevirt.VirtualMachines}, find: byID(sourceOfVolume), relation: "filled from",
+		why: "data source or populator of a PVC or DataVolume that is not filled yet, or still to be made"},
+	{from: []schema.GroupResource{kubevirt.DataVolumes}, find: byID(imageOfDataSource), relation: "filled from",
+		why: "PVC or snapshot that the DataSource of a DataVolume that is not filled yet points at, in the same namespace"},
+	{from: []schema.GroupResource{kubevirt.VolumeCloneSources}, find: byID(clonedVolume), relation: "copies", why: "PVC or snapshot that a VolumeCloneSource copies"},
+	{from: []schema.GroupResource{kubevirt.PersistentVolumeClaims, kubevirt.DataVolumes}, find: byID(importAnnotations), relation: "import annotation",
+		why: "secrets and config maps in CDI's annotations of a PVC or DataVolume that is not filled yet"},
 }
+
+// KubeVirt writes its own list of networks over the annotation of a VM that has Multus networks (KubeVirt 1.9.0, pkg/virt-controller/services/template.go).
+const ownNetworks = "KubeVirt may write its own networks over the annotation"
 
 // instanceOfVM finds the VMI of a VM: it has the VM's name (KubeVirt 1.9.0, pkg/virt-controller/watch/vm/vm.go).
 func instanceOfVM(ctx context.Context, vm Item, reader Reader) ([]kubevirt.ID, error) {
@@ -109,22 +137,40 @@ func (m matcher) find(item Item) (id kubevirt.ID, kind string, err error) {
 	return id, kind, nil
 }
 
-// instancetypeAndPreference finds what the two matchers of a VM point at.
-func instancetypeAndPreference(_ context.Context, item Item, _ Reader) ([]kubevirt.ID, error) {
-	var ids []kubevirt.ID
+// instancetypeAndPreference finds what the two matchers of a VM point at. The VM can do without when it has a revision: a full copy.
+func instancetypeAndPreference(_ context.Context, item Item, _ Reader) ([]Neighbour, error) {
+	var neighbours []Neighbour
 	for _, m := range matchers {
 		id, kind, err := m.find(item)
 		switch {
 		case err != nil:
 			return nil, err
 		case id.Name == "":
+			continue
 		case id.Resource == "":
 			return nil, fmt.Errorf("%s.kind: want one of %s, %s, found %q", m.path(item), m.namespaced.Resource, m.cluster.Resource, kind)
-		default:
-			ids = append(ids, id)
+		}
+		revision, err := m.revision(item)
+		if err != nil {
+			return nil, err
+		}
+		n := Neighbour{ID: id, Relation: m.field, Optional: revision != ""}
+		if n.Optional {
+			n.Because = "the VM has its revision " + revision
+		}
+		neighbours = append(neighbours, n)
+	}
+	return neighbours, nil
+}
+
+// revision is the one that a VM uses; the fields are those of the table.
+func (m matcher) revision(item Item) (string, error) {
+	for _, path := range []string{m.path(item) + ".revisionName", "status." + m.field + "Ref.controllerRevisionRef.name"} {
+		if name, err := object.String(item.Object, path); err != nil || name != "" {
+			return name, err
 		}
 	}
-	return ids, nil
+	return "", nil
 }
 
 // ClusterTypes returns the cluster-wide instancetype and preference that a VM or pool names. Other items name none.
@@ -249,47 +295,6 @@ func presets(ctx context.Context, item Item, reader Reader) ([]kubevirt.ID, erro
 		}
 		if matches.Matches(vmi) {
 			ids = append(ids, id)
-		}
-	}
-	return ids, nil
-}
-
-// dataSources are the kinds that a volume's data may come from.
-var dataSources = map[string]schema.GroupResource{
-	"VolumeImportSource":       kubevirt.VolumeImportSources,
-	"VolumeCloneSource":        kubevirt.VolumeCloneSources,
-	"VolumeUploadSource":       kubevirt.VolumeUploadSources,
-	"OvirtVolumePopulator":     kubevirt.OvirtVolumePopulators,
-	"OpenstackVolumePopulator": kubevirt.OpenstackVolumePopulators,
-	"VolumeSnapshot":           kubevirt.VolumeSnapshots,
-	"PersistentVolumeClaim":    kubevirt.PersistentVolumeClaims,
-}
-
-// sourceOfVolume finds what a PVC of its own – not a DataVolume's – or a DataVolume is still to be filled from.
-func sourceOfVolume(_ context.Context, item Item, _ Reader) ([]kubevirt.ID, error) {
-	phase, err := object.String(item.Object, "status.phase")
-	if err != nil || phase == "Bound" || phase == "Succeeded" {
-		return nil, err
-	}
-	paths := []string{"spec.dataSourceRef"}
-	switch {
-	case item.GroupResource == kubevirt.DataVolumes:
-		paths = []string{"spec.pvc.dataSource", "spec.pvc.dataSourceRef", "spec.storage.dataSource", "spec.storage.dataSourceRef"}
-	case object.Owner(item.Object) != nil:
-		return nil, nil // its DataVolume makes the source anew
-	}
-	var ids []kubevirt.ID
-	for _, path := range paths {
-		kind, err := object.String(item.Object, path+".kind")
-		if err != nil {
-			return nil, err
-		}
-		name, err := object.String(item.Object, path+".name")
-		if err != nil {
-			return nil, err
-		}
-		if resource, known := dataSources[kind]; known && name != "" {
-			ids = append(ids, kubevirt.ID{GroupResource: resource, Namespace: item.namespace(), Name: name})
 		}
 	}
 	return ids, nil

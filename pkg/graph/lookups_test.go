@@ -50,16 +50,27 @@ func TestAVMWithoutBindingPluginsAsksForNoKubeVirt(t *testing.T) {
 }
 
 func TestTheSourceOfAVolume(t *testing.T) {
-	claim := func(ref map[string]any) Item {
-		return Item{kubevirt.PersistentVolumeClaims, map[string]any{"metadata": map[string]any{"namespace": "shop"}, "spec": map[string]any{"dataSourceRef": ref}}}
+	claim := func(field, group, kind, namespace string) Item {
+		return Item{kubevirt.PersistentVolumeClaims, map[string]any{"metadata": map[string]any{"namespace": "shop"}, "spec": map[string]any{
+			field: map[string]any{"apiGroup": group, "kind": kind, "name": "iso", "namespace": namespace},
+		}}}
 	}
+	source := func(group, resource string) []kubevirt.ID {
+		return []kubevirt.ID{{GroupResource: schema.GroupResource{Group: group, Resource: resource}, Namespace: "shop", Name: "iso"}}
+	}
+	bound := claim("dataSourceRef", "cdi.kubevirt.io", "VolumeImportSource", "")
+	bound.Object["status"] = map[string]any{"phase": "Bound"}
 	for name, c := range map[string]struct {
 		item Item
 		want []kubevirt.ID
 	}{
-		"of a kind that is known":     {claim(map[string]any{"kind": "VolumeImportSource", "name": "iso"}), []kubevirt.ID{{GroupResource: kubevirt.VolumeImportSources, Namespace: "shop", Name: "iso"}}},
-		"of a kind that is not known": {claim(map[string]any{"kind": "Tape", "name": "iso"}), nil},
-		"without a name":              {claim(map[string]any{"kind": "VolumeImportSource"}), nil},
+		"of CDI":                       {claim("dataSourceRef", "cdi.kubevirt.io", "VolumeImportSource", ""), source("cdi.kubevirt.io", "volumeimportsources")},
+		"in the older field":           {claim("dataSource", "snapshot.storage.k8s.io", "VolumeSnapshot", ""), source("snapshot.storage.k8s.io", "volumesnapshots")},
+		"of somebody else":             {claim("dataSourceRef", "tapes.example.com", "Tape", ""), source("tapes.example.com", "tapes")},
+		"in its namespace, by name":    {claim("dataSourceRef", "", "PersistentVolumeClaim", "shop"), source("", "persistentvolumeclaims")},
+		"in another namespace":         {claim("dataSourceRef", "snapshot.storage.k8s.io", "VolumeSnapshot", "images"), nil},
+		"of a claim that is filled":    {bound, nil},
+		"without a kind that is known": {claim("dataSourceRef", "cdi.kubevirt.io", "", ""), nil},
 	} {
 		if ids, err := sourceOfVolume(t.Context(), c.item, nil); err != nil || !slices.Equal(ids, c.want) {
 			t.Errorf("%s: %v, %v", name, ids, err)

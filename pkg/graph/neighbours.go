@@ -17,11 +17,15 @@ import (
 type Neighbour struct {
 	kubevirt.ID
 	Path     string            // the field that names it; empty when it was looked up
+	Relation string            // what it is to the referrer, when it was looked up
 	Optional bool              // the referrer works without it
+	Because  string            // why it does
+	Made     bool              // there is none yet, and KubeVirt or CDI makes it
 	Absent   bool              // the reader knows that there is no such object
 	Labels   map[string]string // the object's, when the reader knows that there is one
 	Unknown  error             // why the reader could not tell whether there is
 
+	guessed    bool   // as Reference.Guessed
 	numberedIf string // as Reference.NumberedIf
 }
 
@@ -29,24 +33,37 @@ type Neighbour struct {
 // type that the API says, or when a lookup could not be answered; a named object whose existence could not be checked is
 // returned with the reason.
 func Neighbours(ctx context.Context, resource schema.GroupResource, obj map[string]any, reader Reader) ([]Neighbour, error) {
-	item := Item{resource, obj}
-	neighbours, err := Named(resource, obj)
+	return find(ctx, Item{resource, obj}, reader, isFinished, func(_ string, err error) error { return err })
+}
+
+// find returns the neighbours of an item. What it cannot find out it tells failed, with the question – "" for a field of the item – and goes on
+// unless that returns an error. Finished tells whether the item has all its data.
+func find(ctx context.Context, item Item, reader Reader, finished func(Item) (bool, error), failed func(question string, err error) error) ([]Neighbour, error) {
+	neighbours, err := named(item, finished, func(err error) error { return failed("", err) })
 	if err != nil {
 		return nil, err
 	}
 	if neighbours, err = numbered(ctx, item, neighbours, reader); err != nil {
-		return nil, err
-	}
-	for _, lookup := range lookups {
-		if !slices.Contains(lookup.from, resource) {
-			continue
-		}
-		ids, err := lookup.find(ctx, item, reader)
-		if err != nil {
+		if err := failed("which of the objects that it names its VMs use, by their numbers", err); err != nil {
 			return nil, err
 		}
-		for _, id := range ids {
-			neighbours = append(neighbours, Neighbour{ID: id, Optional: lookup.optional})
+	}
+	for _, lookup := range lookups {
+		if !slices.Contains(lookup.from, item.GroupResource) {
+			continue
+		}
+		found, err := lookup.find(ctx, item, reader)
+		if err != nil {
+			if err := failed(lookup.why, err); err != nil {
+				return nil, err
+			}
+		}
+		for _, n := range found {
+			n.Relation = cmp.Or(n.Relation, lookup.relation)
+			if lookup.optional != "" {
+				n.Optional, n.Because = true, lookup.optional
+			}
+			neighbours = append(neighbours, n)
 		}
 	}
 	neighbours = slices.DeleteFunc(unique(neighbours), func(n Neighbour) bool { return n.ID == item.id() })
@@ -57,38 +74,51 @@ func Neighbours(ctx context.Context, resource schema.GroupResource, obj map[stri
 			neighbours[i].Labels = found.Labels
 		}
 	}
+	if item.GroupResource == kubevirt.VirtualMachines {
+		if err := expectMade(ctx, item, neighbours, reader); err != nil {
+			return neighbours, failed("which of the disks that are not there will be made", err)
+		}
+	}
 	return neighbours, nil
 }
 
 // Named returns what the fields of obj name, without asking anybody whether it exists.
 func Named(resource schema.GroupResource, obj map[string]any) ([]Neighbour, error) {
-	item := Item{resource, obj}
+	neighbours, err := named(Item{resource, obj}, isFinished, func(err error) error { return err })
+	return unique(neighbours), err
+}
+
+func named(item Item, isFinished func(Item) (bool, error), failed func(error) error) ([]Neighbour, error) {
 	finished, err := isFinished(item)
 	if err != nil {
-		return nil, err
+		if err := failed(err); err != nil {
+			return nil, err
+		}
+	}
+	if prefix := vmiSpec[item.GroupResource]; prefix != "" {
+		if err := require(item.Object, prefix); err != nil {
+			return nil, failed(err)
+		}
 	}
 	var neighbours []Neighbour
 	for _, reference := range references {
-		prefix, embeds := reference.From[resource]
+		prefix, embeds := reference.From[item.GroupResource]
 		if !embeds || (reference.OnlyUnfinished && finished) || (reference.OnlyFinished && !finished) {
 			continue
 		}
-		if prefix == vmiSpec[resource] && prefix != "" {
-			if err := require(obj, prefix); err != nil {
+		found, err := reference.find(item, prefix, finished)
+		if err != nil {
+			if err := failed(err); err != nil {
 				return nil, err
 			}
 		}
-		found, err := reference.find(item, prefix)
-		if err != nil {
-			return nil, err
-		}
 		neighbours = append(neighbours, found...)
 	}
-	return unique(neighbours), nil
+	return neighbours, nil
 }
 
 // find returns the objects that one reference of an item names.
-func (r Reference) find(item Item, prefix string) ([]Neighbour, error) {
+func (r Reference) find(item Item, prefix string, finished bool) ([]Neighbour, error) {
 	path := r.Path
 	if prefix != "" {
 		path = prefix + "." + path
@@ -97,14 +127,21 @@ func (r Reference) find(item Item, prefix string) ([]Neighbour, error) {
 	if err != nil {
 		return nil, err
 	}
+	because := r.Optional
+	if finished {
+		because = cmp.Or(because, r.UntilFilled)
+	}
 	var neighbours []Neighbour
 	for _, text := range names {
 		id := r.id(item.namespace(), text)
 		if r.OnlyUnfinished && id.Namespace != item.namespace() {
 			continue
 		}
-		optional, _ := text.Parent[r.OptionalIf].(bool)
-		neighbours = append(neighbours, Neighbour{ID: id, Path: text.Path, Optional: optional || r.Optional, numberedIf: r.NumberedIf})
+		n := Neighbour{ID: id, Path: text.Path, Optional: because != "", Because: because, guessed: r.Guessed, numberedIf: r.NumberedIf}
+		if optional, _ := text.Parent[r.OptionalIf].(bool); optional {
+			n.Optional, n.Because = true, "its reference says "+r.OptionalIf
+		}
+		neighbours = append(neighbours, n)
 	}
 	return neighbours, nil
 }
@@ -162,7 +199,8 @@ func numbered(ctx context.Context, item Item, neighbours []Neighbour, reader Rea
 			pattern := regexp.MustCompile("^" + regexp.QuoteMeta(n.Name) + "-[0-9]+$")
 			for i := range candidates.All {
 				if pattern.MatchString(candidates.All[i].Name) {
-					result = append(result, Neighbour{ID: idOf(n.GroupResource, &candidates.All[i]), Path: n.Path, Optional: n.Optional})
+					n.ID = idOf(n.GroupResource, &candidates.All[i])
+					result = append(result, n)
 				}
 			}
 		default:
@@ -187,7 +225,7 @@ func unique(neighbours []Neighbour) []Neighbour {
 		return cmp.Or(
 			cmp.Compare(a.Group, b.Group), cmp.Compare(a.Resource, b.Resource),
 			cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name),
-			compareBool(a.Optional, b.Optional),
+			compareBool(a.Optional, b.Optional), compareBool(a.guessed, b.guessed),
 		)
 	})
 	return slices.CompactFunc(neighbours, func(a, b Neighbour) bool { return a.ID == b.ID })

@@ -43,6 +43,7 @@ var notFollowed = []struct{ pattern, reason string }{
 	{`(pvc|storage)\.volumeName`, "the PersistentVolume comes with its PVC"},
 	{`(podAffinityTerm\.)?namespaces\[\]|domainNamespace`, "a namespace to look for other pods in"},
 	{`migrationPolicyName|migrationConfiguration\.network`, "settings of the cluster for migrations"},
+	{`secrets\[\]\.(name|namespace)`, "a token that Kubernetes makes anew"},
 	// Must not come along.
 	{`utilityVolumes\[\]\.claimName`, "a scratch disk of a running operation"},
 	{`backupStatus\.backupName|virtualMachineRevisionName`, "belongs to a running VM; KubeVirt makes it anew"},

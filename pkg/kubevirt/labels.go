@@ -1,6 +1,7 @@
 package kubevirt
 
 import (
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	virtv1 "kubevirt.io/api/core/v1"
 	"kubevirt.io/api/pool"
 	cdi "kubevirt.io/containerized-data-importer-api/pkg/apis/core"
@@ -86,6 +87,8 @@ const (
 	// ImportEndpoint and ImportSource on a PVC: an importer pod is to write into it.
 	ImportEndpoint = cdi.GroupName + "/storage.import.endpoint"
 	ImportSource   = cdi.GroupName + "/storage.import.source"
+	// ImportSecretHeaders on a DataVolume or PVC, with a number behind: a secret with headers for the importer.
+	ImportSecretHeaders = cdi.GroupName + "/storage.import.secretExtraHeaders"
 	// UploadTarget on a PVC: an upload pod is to write into it.
 	UploadTarget = cdi.GroupName + "/storage.upload.target"
 	// CloneRequest on a PVC: a clone pod is to write into it; CloneOf: the clone is complete.
@@ -103,6 +106,13 @@ const (
 	// DataSourceNamespace on a PVC: where its VolumeCloneSource is (pkg/controller/populators/clone-populator.go).
 	DataSourceNamespace = cdi.GroupName + "/dataSourceNamespace"
 )
+
+// ImportAnnotations on a DataVolume or PVC name what an importer needs (CDI 1.65.0, pkg/controller/common/util.go).
+var ImportAnnotations = map[string]schema.GroupResource{
+	cdi.GroupName + "/storage.import.secretName":    Secrets,
+	cdi.GroupName + "/storage.import.certConfigMap": ConfigMaps,
+	cdi.GroupName + "/storage.pod.vddk.extraargs":   ConfigMaps,
+}
 
 // Annotations and labels that kubevirt-velero-plugin 0.9 leaves in a backup (pkg/util).
 const (
