@@ -160,11 +160,12 @@ func (c *card) add(node graph.Node) {
 	if c.state == graph.Missing || c.state == graph.Malformed {
 		c.sort = wrongSort
 	}
-	details := []string{c.detail, size(node), strings.TrimSpace(note(node))}
-	if node.State == graph.NotNeeded && len(c.ids) > 1 {
-		details = details[:1]
+	for _, detail := range []string{size(node), strings.TrimSpace(note(node))} {
+		known := detail == "" || strings.HasSuffix(c.detail, detail)
+		if ofDisk := node.State == graph.NotNeeded && len(c.ids) > 1; !known && !ofDisk {
+			c.detail = strings.TrimPrefix(c.detail+" · "+detail, " · ")
+		}
 	}
-	c.detail = strings.Join(slices.DeleteFunc(details, func(s string) bool { return s == "" }), " · ")
 }
 
 // size is how large a disk is, and of which storage class.

@@ -27,6 +27,7 @@ const (
 	lineHeight = 16
 	// What fits into a card: its letters are 7.3 and 6 wide at most.
 	nameLetters, smallLetters = (cardWidth - 24) * 10 / 73, (cardWidth - 24) / 6
+	titleLetters              = 60
 )
 
 type placedCard struct {
@@ -79,7 +80,7 @@ type picture struct {
 // printSVG draws an object and what it leads to.
 func printSVG(out io.Writer, w whole) error {
 	cards, arrows := w.cards()
-	p := picture{Looks: looks, Title: printable(title(w.root) + " – " + w.answer()), CardWidth: cardWidth}
+	p := picture{Looks: looks, Title: cut(printable(title(w.root)), titleLetters) + " – " + w.answer(), CardWidth: cardWidth}
 	if len(w.in(graph.Missing))+len(w.in(graph.Malformed)) > 0 {
 		p.Class = "missing"
 	}

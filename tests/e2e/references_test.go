@@ -119,12 +119,17 @@ func (w *testCluster) graphOf(t *testing.T, from ...string) []string {
 	if err != nil {
 		t.Errorf("graph %v: %v: %s", from, err, stderr.String())
 	}
-	var nodes []struct{ Group, Resource, Namespace, Name string }
-	if err := json.Unmarshal(out, &nodes); err != nil {
-		t.Fatal(err)
+	var wholes []struct {
+		Objects []struct{ Group, Resource, Namespace, Name, State string }
+	}
+	if err := json.Unmarshal(out, &wholes); err != nil || len(wholes) != 1 {
+		t.Fatalf("%v in %s", err, out)
 	}
 	var ids []string
-	for _, node := range nodes {
+	for _, node := range wholes[0].Objects {
+		if node.State != "present" {
+			continue
+		}
 		ids = append(ids, strings.Join([]string{node.Resource, node.Group, node.Namespace, node.Name}, "/"))
 	}
 	slices.Sort(ids)

@@ -12,6 +12,9 @@ import (
 // Files are the READMEs, below the top folder.
 var Files = []string{"README.md", "pkg/rules/README.md", "pkg/graph/README.md", "pkg/consistency/README.md", "tests/README.md"}
 
+// CLI is the reference of commands: the stories of each command run what stands under its heading.
+const CLI = "pkg/cli/README.md"
+
 // Commands returns the lines of the sh blocks of all READMEs: what they tell a person to type. Top is the top folder.
 func Commands(top string) ([]string, error) {
 	var commands []string
@@ -23,6 +26,20 @@ func Commands(top string) ([]string, error) {
 		commands = append(commands, commandsIn(string(text))...)
 	}
 	return commands, nil
+}
+
+// CommandsUnder returns those of one file below one heading, such as "## graph".
+func CommandsUnder(top, file, heading string) ([]string, error) {
+	text, err := os.ReadFile(filepath.Join(top, file))
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", file, err)
+	}
+	_, below, found := strings.Cut(string(text), "\n"+heading+"\n")
+	if !found {
+		return nil, fmt.Errorf("%s has no heading %q", file, heading)
+	}
+	section, _, _ := strings.Cut(below, "\n## ")
+	return commandsIn(section), nil
 }
 
 func commandsIn(text string) []string {

@@ -76,7 +76,7 @@ func TestTheReadmeIsShort(t *testing.T) {
 // A link that leads nowhere is worse than none.
 func TestLinksLeadSomewhere(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^)#:]*)(#[^)]*)?\)`)
-	for _, file := range Files {
+	for _, file := range append(slices.Clone(Files), CLI) {
 		for _, found := range link.FindAllStringSubmatch(read(t, file), -1) {
 			target := file
 			if found[1] != "" {
