@@ -140,29 +140,26 @@ func (w whole) diskOf(id kubevirt.ID, byID map[kubevirt.ID]*card) *card {
 	return byID[other]
 }
 
-// add puts an object on a card. What is worst counts, but a DataVolume that is not needed says nothing of its disk.
+// add puts an object on a card. A half of a disk that is not needed says nothing of the disk; otherwise what is worse counts.
 func (c *card) add(node graph.Node) {
+	first := len(c.ids) == 0
 	c.ids = append(c.ids, node.ID)
-	name := showAs(node.GroupResource).name
-	if c.kind == "" {
-		c.kind, c.state = name, node.State
-	} else {
-		if node.State != graph.NotNeeded {
-			c.kind = "DataVolume and PVC"
-		}
+	switch {
+	case first:
+		c.kind, c.state = showAs(node.GroupResource).name, node.State
+	case node.State == graph.NotNeeded:
+		return
+	default:
+		c.kind = "DataVolume and PVC"
 		if c.state == graph.Present || c.state == graph.NotNeeded {
 			c.state = node.State
-		}
-		if c.state == graph.NotNeeded && len(c.ids) > 1 {
-			c.state = graph.Present
 		}
 	}
 	if c.state == graph.Missing || c.state == graph.Malformed {
 		c.sort = wrongSort
 	}
 	for _, detail := range []string{size(node), strings.TrimSpace(note(node))} {
-		known := detail == "" || strings.HasSuffix(c.detail, detail)
-		if ofDisk := node.State == graph.NotNeeded && len(c.ids) > 1; !known && !ofDisk {
+		if detail != "" && !strings.HasSuffix(c.detail, detail) {
 			c.detail = strings.TrimPrefix(c.detail+" · "+detail, " · ")
 		}
 	}
