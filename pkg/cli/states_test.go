@@ -101,6 +101,33 @@ func TestWhatIsNotThereIsMissingOrNot(t *testing.T) {
 				"{apiVersion: cdi.kubevirt.io/v1beta1, kind: VolumeImportSource, metadata: {name: iso, namespace: shop}, spec: {source: {http: {url: a, secretRef: login}}}}", "pvc/root",
 			[]string{"    └── secrets/login  (spec.source.http.secretRef)  MISSING"}, 1,
 		},
+		"what two name, and one of them needs": {
+			seen + "{template: {spec: {volumes: [{name: root, dataVolume: {name: root}}, {name: tls, secret: {secretName: both, optional: true}}]}}}\n---\n" +
+				"{apiVersion: cdi.kubevirt.io/v1beta1, kind: DataVolume, metadata: {name: root, namespace: shop}, spec: {source: {http: {url: a, secretRef: both}}}}", "vm/web",
+			[]string{"secrets/both  (spec.template.spec.volumes[1].secret.secretName)  MISSING"}, 1,
+		},
+		"a claim that its VM says will be made, and its instance needs": {
+			seen + "{template: {spec: {volumes: [{name: root, dataVolume: {name: root}}]}}}\n---\n" +
+				"{apiVersion: kubevirt.io/v1, kind: VirtualMachineInstance, metadata: {name: web, namespace: shop, " +
+				"ownerReferences: [{apiVersion: kubevirt.io/v1, kind: VirtualMachine, name: web, uid: u, controller: true}]}, spec: {volumes: [{name: root, dataVolume: {name: root}}]}}\n---\n" +
+				"{apiVersion: cdi.kubevirt.io/v1beta1, kind: DataVolume, metadata: {name: root, namespace: shop}, spec: {source: {blank: {}}}}", "vmi/web",
+			[]string{"persistentvolumeclaims/root  (spec.volumes[0].dataVolume.name)  will be made: CDI makes it for the DataVolume"}, 0,
+		},
+		"a DataVolume that nobody names": {
+			seen + claimed + "---\n{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: root, namespace: shop}}", "vm/web",
+			[]string{"virtualmachines/web\n└── persistentvolumeclaims/root  (spec.template.spec.volumes[0].persistentVolumeClaim.claimName)\n\nshop/web: complete, 2 objects"}, 0,
+		},
+		"a DataVolume that one volume names and another does not": {
+			seen + "{template: {spec: {volumes: [{name: root, dataVolume: {name: root}}, {name: again, persistentVolumeClaim: {claimName: root}}]}}}\n---\n" +
+				"{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: root, namespace: shop}}", "vm/web",
+			[]string{"datavolumes/root  (spec.template.spec.volumes[0].dataVolume.name)  not here, not needed: KubeVirt uses the claim of this name"}, 0,
+		},
+		"the source of a claim that its DataVolume makes anew": {
+			"{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: root, namespace: shop, " +
+				"ownerReferences: [{apiVersion: cdi.kubevirt.io/v1beta1, kind: DataVolume, name: root, uid: u, controller: true}]}, " +
+				"spec: {dataSourceRef: {apiGroup: cdi.kubevirt.io, kind: VolumeImportSource, name: iso}}}", "pvc/root",
+			[]string{"persistentvolumeclaims/root\n└── datavolumes/root  (made by)  not here, not needed: the claim is enough\n\n"}, 0,
+		},
 		"the pull secret of a service account": {
 			seen + "{template: {spec: {serviceAccountName: web}}}\n---\n" +
 				"{apiVersion: v1, kind: ServiceAccount, metadata: {name: web, namespace: shop}, imagePullSecrets: [{name: registry}]}", "vm/web",
