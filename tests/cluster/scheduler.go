@@ -8,6 +8,7 @@ var scheduler = part{
 	name: "scheduler",
 	programs: []Program{
 		{Name: "kube-scheduler", Module: "kubernetes", Package: "k8s.io/kubernetes/cmd/kube-scheduler", LDFlags: kubernetesVersion},
+		{Name: "kubectl", Module: "kubernetes", Package: "k8s.io/kubernetes/cmd/kubectl", LDFlags: kubernetesVersion}, // for stories that type what documentation says
 	},
 	start: startScheduler,
 }
