@@ -75,7 +75,7 @@ found out.`,
 }
 
 // kindsToGet are those that "kubectl get" has to bring. Every cluster with KubeVirt and CDI serves them; networks of Multus are net-attach-def.
-const kindsToGet = "vm,vmi,po,dv,datasources,pvc,secret,cm,sa,controllerrevisions,vminstancetype,vmpreference"
+const kindsToGet = "vm,vmi,po,dv,datasources,pvc,secret,cm,sa,controllerrevisions,virtualmachineinstancetypes,virtualmachinepreferences"
 
 // walk returns what the named objects lead to.
 func (in *input) walk(cmd *cobra.Command, args []string) ([]whole, error) {

@@ -110,7 +110,7 @@ func TestWhatAPersonMustNotReadIsUnknown(t *testing.T) {
 	if code != 2 || strings.Count(out, "unknown: forbidden") != 4 || !strings.HasSuffix(out, "\nshop/web: 4 unknown, 16 objects\n") {
 		t.Errorf("exit code %d:\n%s", code, out)
 	}
-	if !strings.Contains(errOut, `secrets is forbidden: User "system:serviceaccount:shop:viewer" cannot`) || strings.Count(errOut, "\n") != 1 {
+	if !strings.Contains(errOut, `secrets "web-tls" is forbidden: User "system:serviceaccount:shop:viewer" cannot get`) || strings.Count(errOut, "\n") != 1 {
 		t.Errorf("errors %q", errOut)
 	}
 	if code, out, errOut := viewer.types(t, "velero-plugin-for-kubevirt graph vm/web -n velero"); code != 2 || out != "" || !strings.Contains(errOut, "forbidden") {
