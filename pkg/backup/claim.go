@@ -124,29 +124,37 @@ func (r *Run) firstOfGroup(id kubevirt.ID) claim {
 
 // claimsOf returns the claims of a VM and of its instance, which alone may name hotplugged ones.
 func (r *Run) claimsOf(ctx context.Context, id kubevirt.ID, obj map[string]any) ([]kubevirt.ID, error) {
-	neighbours, err := r.neighbours(ctx, id, obj, r.inBlock(id))
-	if err != nil {
-		return nil, err
-	}
-	instance := instanceOf(id)
-	vmi, err := r.instance(ctx, instance, neighbours)
-	if err != nil {
-		return nil, err
-	}
-	if vmi != nil && id != instance {
-		ofInstance, err := r.neighbours(ctx, instance, vmi, r.inBlock(instance))
-		if err != nil {
-			return nil, err
-		}
-		neighbours = slices.Concat(neighbours, ofInstance)
-	}
+	neighbours, _, err := r.ofBoth(ctx, id, obj)
+	return claimsIn(neighbours), err
+}
+
+// claimsIn returns the claims among neighbours that exist, each once.
+func claimsIn(neighbours []graph.Neighbour) []kubevirt.ID {
 	var claims []kubevirt.ID
 	for _, neighbour := range neighbours {
 		if isClaim(neighbour) && !slices.Contains(claims, neighbour.ID) {
 			claims = append(claims, neighbour.ID)
 		}
 	}
-	return claims, nil
+	return claims
+}
+
+// ofBoth returns what a VM and its instance refer to, and the instance.
+func (r *Run) ofBoth(ctx context.Context, id kubevirt.ID, obj map[string]any) ([]graph.Neighbour, map[string]any, error) {
+	neighbours, err := r.neighbours(ctx, id, obj, r.inBlock(id))
+	if err != nil {
+		return nil, nil, err
+	}
+	instance := instanceOf(id)
+	if id == instance {
+		return neighbours, obj, nil
+	}
+	vmi, err := r.instance(ctx, instance, neighbours)
+	if err != nil || vmi == nil {
+		return neighbours, nil, err
+	}
+	ofInstance, err := r.neighbours(ctx, instance, vmi, r.inBlock(instance))
+	return slices.Concat(neighbours, ofInstance), vmi, err
 }
 
 func isClaim(neighbour graph.Neighbour) bool {

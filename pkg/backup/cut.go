@@ -16,12 +16,9 @@ import (
 	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
 	"github.com/vmware-tanzu/velero/pkg/label"
 	"github.com/vmware-tanzu/velero/pkg/util/boolptr"
-	"github.com/vmware-tanzu/velero/pkg/util/csi"
 	corev1 "k8s.io/api/core/v1"
-	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"velero-plugin-for-kubevirt/pkg/kubevirt"
 	"velero-plugin-for-kubevirt/pkg/object"
@@ -140,16 +137,9 @@ func (r *Run) cutterOf(ctx context.Context, id kubevirt.ID, backup *velerov1.Bac
 	if err != nil {
 		return nil, false, err
 	}
-	if claim.Spec.StorageClassName == nil {
-		return nil, false, object.Failed(obj, "snapshotting", errors.New("it has no storage class, which names the CSI driver"))
-	}
-	storageClass := &storagev1.StorageClass{}
-	if err := scope.policy.client.Get(ctx, client.ObjectKey{Name: *claim.Spec.StorageClassName}, storageClass); err != nil {
-		return nil, false, object.Failed(obj, "finding the storage class of", err)
-	}
-	class, err := csi.GetVolumeSnapshotClass(storageClass.Provisioner, backup, claim, silent, scope.policy.client)
+	class, err := scope.policy.classFor(ctx, claim, backup)
 	if err != nil {
-		return nil, false, object.Failed(obj, "finding the VolumeSnapshotClass of", err)
+		return nil, false, err
 	}
 	labels := map[string]string{velerov1.BackupUIDLabel: string(backup.UID)}
 	maps.Copy(labels, claim.Labels)

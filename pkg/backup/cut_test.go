@@ -44,7 +44,7 @@ const claimYAML = `
 ---
 {apiVersion: v1, kind: PersistentVolumeClaim, metadata: {namespace: shop, name: NAME, uid: uid-NAME, labels: {app: web, velero.io/exclude-from-backup: "EXCLUDED"}}, spec: {storageClassName: CLASS, volumeName: pv-NAME, resources: {requests: {storage: 1Mi}}}, status: {phase: Bound}}
 ---
-{apiVersion: v1, kind: PersistentVolume, metadata: {name: pv-NAME}, spec: {storageClassName: CLASS, csi: {driver: csi.example.com, volumeHandle: NAME}}, status: {phase: Bound}}
+{apiVersion: v1, kind: PersistentVolume, metadata: {name: pv-NAME}, spec: {storageClassName: CLASS, claimRef: {namespace: shop, name: NAME}, csi: {driver: csi.example.com, volumeHandle: NAME}}, status: {phase: Bound}}
 `
 
 // testStorage takes snapshots in no time. A fake client stands for the API server.

@@ -2,13 +2,18 @@ package backup
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
+	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
 	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
 	velerov2alpha1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v2alpha1"
 	"github.com/vmware-tanzu/velero/pkg/plugin/utils/volumehelper"
+	"github.com/vmware-tanzu/velero/pkg/util/csi"
 	"github.com/vmware-tanzu/velero/pkg/util/podvolume"
 	velerovolumehelper "github.com/vmware-tanzu/velero/pkg/util/volumehelper"
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -74,4 +79,23 @@ func (p policy) leavesToVelero(ctx context.Context, claim map[string]any) (bool,
 		return false, err
 	}
 	return p.volumes.ShouldPerformSnapshot(&unstructured.Unstructured{Object: claim}, kubevirt.PersistentVolumeClaims)
+}
+
+// classFor returns the VolumeSnapshotClass with which Velero snapshots a claim.
+func (p policy) classFor(ctx context.Context, claim *corev1.PersistentVolumeClaim, backup *velerov1.Backup) (*snapshotv1.VolumeSnapshotClass, error) {
+	failed := func(doing string, err error) error {
+		return fmt.Errorf("%s PersistentVolumeClaim %s/%s: %w", doing, claim.Namespace, claim.Name, err)
+	}
+	if claim.Spec.StorageClassName == nil {
+		return nil, failed("snapshotting", errors.New("it has no storage class, which names the CSI driver"))
+	}
+	storageClass := &storagev1.StorageClass{}
+	if err := p.client.Get(ctx, client.ObjectKey{Name: *claim.Spec.StorageClassName}, storageClass); err != nil {
+		return nil, failed("finding the storage class of", err)
+	}
+	class, err := csi.GetVolumeSnapshotClass(storageClass.Provisioner, backup, claim, silent, p.client)
+	if err != nil {
+		return nil, failed("finding the VolumeSnapshotClass of", err)
+	}
+	return class, nil
 }

@@ -35,18 +35,26 @@ func (r *Run) begin(b *block, at time.Time, backup *velerov1.Backup, scope *scop
 
 // maxFreezeOf returns how long a guest may be frozen: what its VM says counts first, then the Backup, then the ConfigMap.
 func (r *Run) maxFreezeOf(instance kubevirt.ID, windows bool, backup *velerov1.Backup, scope *scope) time.Duration {
+	vm := instance
+	vm.GroupResource = kubevirt.VirtualMachines
+	limit, err := maxFreezeFor(r.inBlock(vm).obj, windows, backup, scope)
+	if err != nil {
+		r.log.WithField("item", vm.String()).WithError(err).Errorf("how long the guest may be frozen is not understood; it is %s", limit)
+	}
+	return limit
+}
+
+// maxFreezeFor returns how long the guest of a VM may be frozen; with an error, how long if nobody asks for anything.
+func maxFreezeFor(vm map[string]any, windows bool, backup *velerov1.Backup, scope *scope) (time.Duration, error) {
 	byDefault := maxFreeze
 	if windows {
 		byDefault = maxFreezeWindows
 	}
-	vm := instance
-	vm.GroupResource = kubevirt.VirtualMachines
-	limit, err := options.MaxFreeze.Duration(byDefault, options.OfVM(r.inBlock(vm).obj), sourceOf(backup), scope.config)
+	limit, err := options.MaxFreeze.Duration(byDefault, options.OfVM(vm), sourceOf(backup), scope.config)
 	if err != nil {
-		r.log.WithField("item", vm.String()).WithError(err).Errorf("how long the guest may be frozen is not understood; it is %s", byDefault)
-		return byDefault
+		return byDefault, err
 	}
-	return limit
+	return limit, nil
 }
 
 // sourceOf returns what is asked for on a Backup.

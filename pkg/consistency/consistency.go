@@ -74,6 +74,18 @@ type Finding struct {
 	Disks  []string // the PVCs concerned; empty for all
 }
 
+// String says the finding in one line.
+func (f Finding) String() string {
+	text := string(f.Reason)
+	if f.Detail != "" {
+		text += ": " + f.Detail
+	}
+	if len(f.Disks) > 0 {
+		text += " (" + strings.Join(f.Disks, ", ") + ")"
+	}
+	return text
+}
+
 // A Verdict is how consistent a VM's disks are.
 type Verdict struct {
 	Level    Level
@@ -95,14 +107,7 @@ func (v Verdict) Good() bool { return len(v.Findings) == 0 }
 func (v Verdict) Message() string {
 	var findings []string
 	for _, finding := range v.Findings {
-		text := string(finding.Reason)
-		if finding.Detail != "" {
-			text += ": " + finding.Detail
-		}
-		if len(finding.Disks) > 0 {
-			text += " (" + strings.Join(finding.Disks, ", ") + ")"
-		}
-		findings = append(findings, text)
+		findings = append(findings, finding.String())
 	}
 	return strings.Join(findings, "; ")
 }

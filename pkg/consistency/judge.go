@@ -213,6 +213,20 @@ func hasCommand(agent *virtv1.VirtualMachineInstanceGuestAgentInfo, command stri
 	return agent != nil && slices.ContainsFunc(agent.SupportedCommands, func(info virtv1.GuestAgentCommandInfo) bool { return info.Name == command && info.Enabled })
 }
 
+// whileFrozen are the commands that the agent of a frozen guest offers (QEMU 10.0, qga/main.c, ga_freeze_allowlist).
+var whileFrozen = []string{"guest-ping", "guest-info", "guest-sync", "guest-sync-delimited", "guest-fsfreeze-status", "guest-fsfreeze-thaw"}
+
+// OffersFreeze tells whether an agent says that its guest can be frozen. A list of commands that is as short as that of a frozen guest was made
+// while the guest was frozen, so that it can be.
+func OffersFreeze(agent *virtv1.VirtualMachineInstanceGuestAgentInfo) bool {
+	if agent == nil || hasCommand(agent, freezeCommand) {
+		return agent != nil
+	}
+	return !slices.ContainsFunc(agent.SupportedCommands, func(info virtv1.GuestAgentCommandInfo) bool {
+		return info.Enabled && !slices.Contains(whileFrozen, info.Name)
+	})
+}
+
 func (v *Verdict) judgeHooks(f Facts) {
 	switch {
 	case !f.Joined:

@@ -70,6 +70,10 @@ var (
 	VolumeSnapshotClasses        = schema.GroupResource{Group: "snapshot.storage.k8s.io", Resource: "volumesnapshotclasses"}
 	VolumeSnapshotContents       = schema.GroupResource{Group: "snapshot.storage.k8s.io", Resource: "volumesnapshotcontents"}
 	NetworkAttachmentDefinitions = schema.GroupResource{Group: "k8s.cni.cncf.io", Resource: "network-attachment-definitions"}
+	// What verify compares a backup with.
+	CDIs           = schema.GroupResource{Group: cdi.GroupName, Resource: "cdis"}
+	StorageClasses = schema.GroupResource{Group: "storage.k8s.io", Resource: "storageclasses"}
+
 	// GuestAgentInfos are no objects: KubeVirt asks the guest agent when one is read.
 	GuestAgentInfos = schema.GroupResource{Group: core.GroupName, Resource: "virtualmachineinstanceguestagentinfos"}
 	ImageStreams    = schema.GroupResource{Group: "image.openshift.io", Resource: "imagestreams"}
