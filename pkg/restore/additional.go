@@ -55,21 +55,32 @@ func inBackup(resource schema.GroupResource, original map[string]any) ([]kubevir
 	return ids, nil
 }
 
-// warnAbsent warns about networks and images of a namespace that is not restored, and about cluster-wide instancetypes and
-// preferences, when the cluster does not have them. KubeVirt does not start a VM without its network, and CDI does nothing
+// warnAbsent warns about what Absent finds.
+func (r *Run) warnAbsent(ctx context.Context, id kubevirt.ID, obj map[string]any, target kubevirt.ID, spec velerov1.RestoreSpec) error {
+	absent, err := r.Absent(ctx, id, obj, spec)
+	for _, neighbour := range absent {
+		r.log.WithFields(logrus.Fields{"item": id.String(), "target": target.Namespace + "/" + target.Name, "neighbour": neighbour.String(), "path": neighbour.Path}).
+			Warn("the item names an object outside of its namespace that this cluster does not have")
+	}
+	return err
+}
+
+// Absent returns the networks and images of a namespace that is not restored, and the cluster-wide instancetypes and
+// preferences, that an item names and the cluster does not have. KubeVirt does not start a VM without its network, and CDI does nothing
 // for a DataVolume without its DataSource, finished or not. An instancetype or preference is not needed while the VM's
 // revision of it is there.
-func (r *Run) warnAbsent(ctx context.Context, id kubevirt.ID, obj map[string]any, target kubevirt.ID, spec velerov1.RestoreSpec) error {
+func (r *Run) Absent(ctx context.Context, id kubevirt.ID, obj map[string]any, spec velerov1.RestoreSpec) ([]graph.Neighbour, error) {
 	named, err := graph.Named(id.GroupResource, obj)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	restored := collections.NewIncludesExcludes().Includes(spec.IncludedNamespaces...).Excludes(spec.ExcludedNamespaces...)
 	mapped := slices.Collect(maps.Values(spec.NamespaceMapping))
 	types, err := graph.ClusterTypes(id.GroupResource, obj)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	var absent []graph.Neighbour
 	for _, neighbour := range append(named, types...) {
 		needed := neighbour.Namespace == "" && slices.Contains(kubevirt.SharedTypes, neighbour.GroupResource) ||
 			neighbour.GroupResource == kubevirt.NetworkAttachmentDefinitions || neighbour.GroupResource == kubevirt.DataSources
@@ -79,12 +90,11 @@ func (r *Run) warnAbsent(ctx context.Context, id kubevirt.ID, obj map[string]any
 		}
 		found, err := r.reader.Get(ctx, neighbour.ID)
 		if err != nil {
-			return err
+			return absent, err
 		}
 		if found == nil {
-			r.log.WithFields(logrus.Fields{"item": id.String(), "target": target.Namespace + "/" + target.Name, "neighbour": neighbour.String(), "path": neighbour.Path}).
-				Warn("the item names an object outside of its namespace that this cluster does not have")
+			absent = append(absent, neighbour)
 		}
 	}
-	return nil
+	return absent, nil
 }

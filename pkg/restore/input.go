@@ -31,11 +31,9 @@ func (r *Run) input(ctx context.Context, id kubevirt.ID, obj, original map[strin
 	if in.Config, err = r.configOf(ctx, restore.Namespace, "velero-plugin-for-kubevirt/restore"); err != nil {
 		return in, err
 	}
-	classes, err := r.configOf(ctx, restore.Namespace, "velero.io/change-storage-class")
-	if err != nil {
+	if in.StorageClasses, err = r.StorageClasses(ctx, restore.Namespace); err != nil {
 		return in, err
 	}
-	in.StorageClasses = classes.Data
 	if in.Existing, err = r.existing(ctx, in.Target, restore); err != nil {
 		return in, err
 	}
@@ -63,6 +61,12 @@ func (r *Run) input(ctx context.Context, id kubevirt.ID, obj, original map[strin
 // configOf returns the configuration of a plugin's restore item action.
 func (r *Run) configOf(ctx context.Context, namespace, plugin string) (options.Source, error) {
 	return options.ReadConfigMap(ctx, r.reader, namespace, common.PluginConfigLabelSelector(common.PluginKindRestoreItemAction, plugin))
+}
+
+// StorageClasses returns the new names of storage classes, by the old, that Velero's ConfigMap in a namespace says.
+func (r *Run) StorageClasses(ctx context.Context, namespace string) (map[string]string, error) {
+	classes, err := r.configOf(ctx, namespace, "velero.io/change-storage-class")
+	return classes.Data, err
 }
 
 // pool returns the pool in the cluster that owned a VM when it was backed up, nil when there is none.

@@ -49,13 +49,9 @@ type Answer struct {
 
 // Restore applies the restore rules to an item, in place. Original is the item as it is in the backup.
 func (r *Run) Restore(ctx context.Context, id kubevirt.ID, obj, original map[string]any, restore *velerov1.Restore) (Answer, error) {
-	in, err := r.input(ctx, id, obj, original, restore)
+	in, applied, err := r.apply(ctx, id, obj, original, restore)
 	if err != nil {
-		return Answer{}, object.Failed(obj, "restoring", err)
-	}
-	applied, err := rules.Run(id.GroupResource, obj, in)
-	if err != nil {
-		return Answer{}, object.Failed(obj, "restoring", err)
+		return Answer{}, err
 	}
 	target := in.Target.Namespace + "/" + in.Target.Name
 	rules.Log(r.log.WithField("target", target), id, applied)
@@ -79,4 +75,22 @@ func (r *Run) Restore(ctx context.Context, id kubevirt.ID, obj, original map[str
 	}
 	answer.AdditionalItems = r.notByThemselves(ctx, ids, restore)
 	return answer, nil
+}
+
+// Apply applies the restore rules to an item, in place, and returns what they did. Original is the item as it is in the backup.
+func (r *Run) Apply(ctx context.Context, id kubevirt.ID, obj, original map[string]any, restore *velerov1.Restore) ([]rules.Applied, error) {
+	_, applied, err := r.apply(ctx, id, obj, original, restore)
+	return applied, err
+}
+
+func (r *Run) apply(ctx context.Context, id kubevirt.ID, obj, original map[string]any, restore *velerov1.Restore) (rules.Input, []rules.Applied, error) {
+	in, err := r.input(ctx, id, obj, original, restore)
+	if err != nil {
+		return in, nil, object.Failed(obj, "restoring", err)
+	}
+	applied, err := rules.Run(id.GroupResource, obj, in)
+	if err != nil {
+		return in, nil, object.Failed(obj, "restoring", err)
+	}
+	return in, applied, nil
 }
