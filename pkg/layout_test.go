@@ -30,11 +30,11 @@ var mayImport = map[string][]string{
 	"pkg/backup":      {"pkg/kubevirt", "pkg/object", "pkg/consistency", "pkg/freeze", "pkg/graph", "pkg/options", "pkg/rules", "pkg/snapshot"},
 	"pkg/restore":     {"pkg/kubevirt", "pkg/object", "pkg/consistency", "pkg/graph", "pkg/options", "pkg/rules", "pkg/snapshot"},
 	"pkg/actions":     {"pkg/kubevirt", "pkg/object", "pkg/backup", "pkg/restore"},
-	"pkg/cli":         {"pkg/kubevirt", "pkg/object", "pkg/graph", "pkg/cluster"},
+	"pkg/cli":         {"pkg/kubevirt", "pkg/object", "pkg/backup", "pkg/cluster", "pkg/consistency", "pkg/graph", "pkg/restore", "pkg/rules"},
 }
 
-// mayImportVelero are the packages that speak Velero's API: the adapters, and the two rooms that read a Backup or a Restore.
-var mayImportVelero = []string{"pkg/actions", "pkg/backup", "pkg/restore"}
+// mayImportVelero are the packages that speak Velero's API: the adapters, the two rooms that read a Backup or a Restore, and what people ask about them.
+var mayImportVelero = []string{"pkg/actions", "pkg/backup", "pkg/cli", "pkg/restore"}
 
 // toItem turns a struct into an item, which loses the fields that the struct does not know.
 const toItem = "ToUnstructured("

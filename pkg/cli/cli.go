@@ -36,8 +36,8 @@ var groups = []struct {
 	id, title string
 	commands  []func() *cobra.Command
 }{
-	{"before", "Before a backup:", []func() *cobra.Command{newGraph, newPolicy}},
-	{"backup", "Is the backup good:", nil},
+	{"before", "Before a backup:", []func() *cobra.Command{newCheck, newGraph, newPolicy}},
+	{"backup", "Is the backup good:", []func() *cobra.Command{newVerify}},
 	{"after", "After something went wrong:", nil},
 }
 

@@ -25,7 +25,7 @@ func TestHelpNamesEveryCommand(t *testing.T) {
 	if code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	for _, command := range []string{"Before a backup:\n  graph", "install", "version", "velero backup create"} {
+	for _, command := range []string{"Before a backup:\n  check", "install", "version", "velero backup create"} {
 		if !strings.Contains(out, command) {
 			t.Errorf("%q is missing in:\n%s", command, out)
 		}

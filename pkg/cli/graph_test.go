@@ -61,14 +61,20 @@ func TestGraphReadsABackupFileAsItReadsObjects(t *testing.T) {
 	}
 }
 
-// asBackup writes objects the way Velero's backup file has them.
+// asBackup writes the objects of a file the way Velero's backup file has them.
 func asBackup(t *testing.T, path string) string {
-	file, err := os.Open(path)
+	t.Helper()
+	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer file.Close()
-	objects, err := cluster.ReadObjects(file)
+	return backupFile(t, string(text))
+}
+
+// backupFile writes objects the way Velero's backup file has them.
+func backupFile(t *testing.T, text string) string {
+	t.Helper()
+	objects, err := cluster.ReadObjects(strings.NewReader(text))
 	if err != nil {
 		t.Fatal(err)
 	}
