@@ -47,7 +47,7 @@ func startVelero(ctx context.Context, c *Cluster) error {
 	if err := os.WriteFile(c.path("credentials"), []byte(credentials), 0o600); err != nil {
 		return fmt.Errorf("writing the credentials: %w", err)
 	}
-	if err := c.clients.createAll(ctx, veleroObjects(c.store)...); err != nil {
+	if err := c.clients.createAll(ctx, veleroObjects(c.store, !c.options.VeleroDefaults)...); err != nil {
 		return err
 	}
 	if err := copyProgram(c.binaries[objectStorePlugin], c.path("plugins")); err != nil {
@@ -66,7 +66,10 @@ func startVelero(ctx context.Context, c *Cluster) error {
 	return nil
 }
 
-func veleroObjects(s store) []map[string]any {
+// frequentPolling is the variable of Velero's server by which it looks at a snapshot every second.
+const frequentPolling = "CSI_SNAPSHOT_EARLY_FREQUENT_POLLING"
+
+func veleroObjects(s store, frequently bool) []map[string]any {
 	meta := func(name string) map[string]any { return map[string]any{"name": name, "namespace": VeleroNamespace} }
 	labels := map[string]any{"component": "velero"}
 	return []map[string]any{
@@ -79,14 +82,19 @@ func veleroObjects(s store) []map[string]any {
 				"config":        map[string]any{"region": region, "s3ForcePathStyle": "true", "s3Url": s.url, "checksumAlgorithm": ""},
 			},
 		},
-		{ // A restore reads from it the image for the init containers it adds. Nothing has to run.
+		{ // A restore reads from it the image for the init containers it adds, "check" how the server is set up. Nothing has to run.
 			"apiVersion": "apps/v1", "kind": "Deployment", "metadata": meta("velero"),
 			"spec": map[string]any{
 				"replicas": int64(0),
 				"selector": map[string]any{"matchLabels": labels},
 				"template": map[string]any{
 					"metadata": map[string]any{"labels": labels},
-					"spec":     map[string]any{"containers": []any{map[string]any{"name": "velero", "image": "velero"}}},
+					"spec": map[string]any{
+						"serviceAccountName": "velero",
+						"containers": []any{map[string]any{
+							"name": "velero", "image": "velero", "env": []any{map[string]any{"name": frequentPolling, "value": strconv.FormatBool(frequently)}},
+						}},
+					},
 				},
 			},
 		},
@@ -97,7 +105,7 @@ func veleroObjects(s store) []map[string]any {
 // at every 10 s, and every snapshot takes 5 s.
 var (
 	hurryArguments   = []string{"--client-qps", "1000", "--client-burst", "2000", "--item-operation-sync-frequency", "2s"}
-	hurryEnvironment = []string{"CSI_SNAPSHOT_EARLY_FREQUENT_POLLING=true"}
+	hurryEnvironment = []string{frequentPolling + "=true"}
 )
 
 // startVeleroServer starts the server with the plugins that are in its folder and further arguments, and waits until it works.

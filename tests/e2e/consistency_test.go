@@ -5,6 +5,8 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -22,13 +24,58 @@ type verdict struct {
 	log           string // the level of the line in Velero's log
 }
 
+// checkVerdicts checks what a backup says of VMs, and that "check" foresees the same of the next one.
 func (w *testCluster) checkVerdicts(t *testing.T, report *story.BackupReport, want map[string]verdict) {
+	t.Helper()
+	w.checkUnforeseen(t, report, want)
+	w.checkForeseen(t, report, want)
+}
+
+// checkUnforeseen checks what a backup says of VMs when what decides it happens during the backup, where "check" cannot see it.
+func (w *testCluster) checkUnforeseen(t *testing.T, report *story.BackupReport, want map[string]verdict) {
 	t.Helper()
 	for name, want := range want {
 		if got := verdictOn(report, name); got != want {
 			t.Errorf("of %s the backup says %+v, want %+v; its log: %s", name, got, want, strings.Join(report.Trouble(), "\n"))
 		}
 	}
+}
+
+// checkForeseen checks what "check" foresees of VMs in a backup like one that was made.
+func (w *testCluster) checkForeseen(t *testing.T, report *story.BackupReport, want map[string]verdict) {
+	t.Helper()
+	code, said, stderr := w.plugin(t, "check", "backup", report.Name, "-o", "json")
+	var foreseen struct {
+		VMs []struct {
+			Name, WouldBe, Reason string
+			Why                   []string
+		}
+	}
+	if err := json.Unmarshal([]byte(said), &foreseen); err != nil {
+		t.Fatalf("check exits with %d and says %s: %s", code, stderr, said)
+	}
+	got := map[string]string{}
+	for _, vm := range foreseen.VMs {
+		got[vm.Name] = vm.WouldBe + " " + vm.Reason
+	}
+	for name, want := range want {
+		if got[name] != want.level+" "+want.reason {
+			t.Errorf("of %s check foresees %q, and the backup says %+v: %s%s", name, got[name], want, stderr, said)
+		}
+	}
+}
+
+// plugin runs the built binary as a person does.
+func (w *testCluster) plugin(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs strings.Builder
+	command := exec.CommandContext(t.Context(), binary, args...)
+	command.Env = append(os.Environ(), "KUBECONFIG="+w.Kubeconfig)
+	command.Stdout, command.Stderr = &out, &errs
+	if err := command.Run(); err != nil && command.ProcessState == nil {
+		t.Fatal(err)
+	}
+	return command.ProcessState.ExitCode(), out.String(), errs.String()
 }
 
 func verdictOn(report *story.BackupReport, name string) verdict {
@@ -143,6 +190,8 @@ func TestEveryVMHasItsVerdict(t *testing.T) {
 			for name, reason := range running {
 				want[name] = verdict{"crash", reason, c.log}
 			}
+			w.checkUnforeseen(t, report, map[string]verdict{"failing": want["failing"]}) // that a hook will fail nobody knows
+			delete(want, "failing")
 			w.checkVerdicts(t, report, want)
 			checkHooks(t, report, hooks)
 			checkCalls(t, report, "good", 2, 2)
@@ -241,7 +290,7 @@ spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 8Mi}}}
 	report := w.verdictsOf(t, "--selector", "pick=this")
 	want := map[string]verdict{}
 	both(want, "preceded", "DiskOutsideWindow")
-	w.checkVerdicts(t, report, want)
+	w.checkUnforeseen(t, report, want) // the order of Velero's items decides it
 	checkHooks(t, report, map[string]int{"preceded": 2, "strict-preceded": 2})
 }
 

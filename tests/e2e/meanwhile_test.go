@@ -42,7 +42,7 @@ func TestTheVerdictSeesWhatHappensMeanwhile(t *testing.T) {
 	both(want, "halted", "Stopping")
 	both(want, "unpaused", "Paused")
 	both(want, "pictured", "SnapshotInProgress")
-	w.checkVerdicts(t, report, want)
+	w.checkUnforeseen(t, report, want)
 	checkHooks(t, report, map[string]int{"unpaused": 2, "strict-unpaused": 2, "pictured": 2, "strict-pictured": 2})
 	w.noneIsFrozen(t, namespace)
 }
@@ -57,7 +57,7 @@ func TestTheVerdictAdmitsWhatWasNotSeen(t *testing.T) {
 	report := w.backupMeanwhile(t, one, func() { w.killPlugin(t) })
 	want := map[string]verdict{}
 	both(want, "forgotten", "NotObserved")
-	w.checkVerdicts(t, report, want)
+	w.checkUnforeseen(t, report, want)
 	checkHooks(t, report, map[string]int{"forgotten": 2, "strict-forgotten": 2})
 	w.noneIsFrozen(t, one.namespace)
 }
