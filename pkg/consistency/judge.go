@@ -319,9 +319,13 @@ func freezeHook(pod *corev1.Pod) ([]string, bool) {
 }
 
 // ThawHook returns the command by which Velero thaws the guest of a launcher pod after the snapshots, and its container; nothing for a pod without it.
+// A hook that is not KubeVirt's is somebody's who may annotate a VM: that is between them and Velero.
 func ThawHook(pod *corev1.Pod) (container string, command []string) {
 	const prefix = "post.hook.backup.velero.io/"
 	if err := json.Unmarshal([]byte(pod.Annotations[prefix+"command"]), &command); err != nil || len(command) == 0 {
+		return "", nil
+	}
+	if !strings.HasSuffix(command[0], "/virt-freezer") || !slices.Contains(command, "--unfreeze") {
 		return "", nil
 	}
 	return pod.Annotations[prefix+"container"], command

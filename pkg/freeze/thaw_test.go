@@ -15,6 +15,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"velero-plugin-for-kubevirt/pkg/kubevirt"
 )
@@ -81,11 +82,18 @@ func (l *launchers) Exec(ctx context.Context, pod kubevirt.ID, _ string, command
 }
 
 func launcherOf(instance string) *corev1.Pod {
-	return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "virt-launcher-" + instance, Annotations: map[string]string{
-		"pre.hook.backup.velero.io/command":    `["/usr/bin/virt-freezer","--freeze"]`,
-		"post.hook.backup.velero.io/command":   `["/usr/bin/virt-freezer","--unfreeze"]`,
-		"post.hook.backup.velero.io/container": "compute",
-	}}}
+	isController := true
+	return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "shop", Name: "virt-launcher-" + instance,
+		OwnerReferences: []metav1.OwnerReference{{
+			APIVersion: "kubevirt.io/v1", Kind: "VirtualMachineInstance", Name: instance, UID: types.UID("uid-" + instance), Controller: &isController,
+		}},
+		Annotations: map[string]string{
+			"pre.hook.backup.velero.io/command":    `["/usr/bin/virt-freezer","--freeze"]`,
+			"post.hook.backup.velero.io/command":   `["/usr/bin/virt-freezer","--unfreeze"]`,
+			"post.hook.backup.velero.io/container": "compute",
+		},
+	}}
 }
 
 func instance(name string) kubevirt.ID {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	virtv1 "kubevirt.io/api/core/v1"
 
@@ -58,12 +59,18 @@ func Open(reader Reader) *Window {
 }
 
 // Join records that a running launcher pod is in the ItemBlock. With the first pod of an instance it looks at the guest, and starts the command
-// that will ask the guest whether it is frozen. Velero has not run the pod's hooks yet.
+// that will ask the guest whether it is frozen. Velero has not run the pod's hooks yet. A pod that is no launcher of the instance, but says so, does
+// not join: nothing is executed in it, and it does not answer for the guest.
 func (w *Window) Join(ctx context.Context, instance kubevirt.ID, launcher *corev1.Pod) {
+	joined := time.Now()
+	vmi, unseen := now[virtv1.VirtualMachineInstance](ctx, w.reader, instance)
+	if vmi != nil && !isLauncherOf(launcher, vmi) {
+		return
+	}
 	w.mu.Lock()
 	g, known := w.guests[instance]
 	if !known {
-		g = &guest{joined: time.Now()}
+		g = &guest{joined: joined}
 		w.guests[instance] = g
 	}
 	g.launchers = append(g.launchers, launcher)
@@ -71,31 +78,36 @@ func (w *Window) Join(ctx context.Context, instance kubevirt.ID, launcher *corev
 	if known {
 		return
 	}
-	seen := lookBefore(ctx, w.reader, instance, launcher)
+	seen := guest{vmi: vmi, unseen: unseen}
+	seen.lookBefore(ctx, w.reader, instance, launcher)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	g.vmi, g.agent, g.session, g.unseen = seen.vmi, seen.agent, seen.session, seen.unseen
 }
 
-// lookBefore reads what a guest is like before the hooks.
-func lookBefore(ctx context.Context, reader Reader, instance kubevirt.ID, launcher *corev1.Pod) (seen guest) {
-	seen.vmi, seen.unseen = now[virtv1.VirtualMachineInstance](ctx, reader, instance)
-	if seen.unseen != nil || seen.vmi == nil || !consistency.HasAgent(seen.vmi) {
-		return seen
+// isLauncherOf tells whether KubeVirt counts a pod among the launchers of an instance: by the instance's UID, which no other object gets
+// (KubeVirt 1.8.4, pkg/virt-controller/watch/vmi/lifecycle.go, setActivePods).
+func isLauncherOf(pod *corev1.Pod, vmi *virtv1.VirtualMachineInstance) bool {
+	return v1.IsControlledBy(pod, vmi)
+}
+
+// lookBefore reads what a guest whose instance is known is like before the hooks.
+func (g *guest) lookBefore(ctx context.Context, reader Reader, instance kubevirt.ID, launcher *corev1.Pod) {
+	if g.unseen != nil || g.vmi == nil || !consistency.HasAgent(g.vmi) {
+		return
 	}
 	info, err := reader.GuestInfo(ctx, instance.Namespace, instance.Name)
 	if err != nil {
-		seen.unseen = err
-		return seen
+		g.unseen = err
+		return
 	}
-	if seen.agent, seen.unseen = as[virtv1.VirtualMachineInstanceGuestAgentInfo](info); seen.unseen != nil {
-		return seen
+	if g.agent, g.unseen = as[virtv1.VirtualMachineInstanceGuestAgentInfo](info); g.unseen != nil {
+		return
 	}
-	expected := consistency.Facts{Joined: true, Before: seen.vmi, After: seen.vmi, Agent: seen.agent, Launchers: []consistency.Launcher{{Before: launcher}}}
+	expected := consistency.Facts{Joined: true, Before: g.vmi, After: g.vmi, Agent: g.agent, Launchers: []consistency.Launcher{{Before: launcher}}}
 	if expected.MayBeFrozen() {
-		seen.session = startSession(context.WithoutCancel(ctx), reader, instance, idOf(launcher), thawIn(launcher))
+		g.session = startSession(context.WithoutCancel(ctx), reader, instance, idOf(launcher), thawIn(launcher))
 	}
-	return seen
 }
 
 // Absorb takes over the guests of a window that turned out to be of the same ItemBlock. Velero has not run their hooks yet.
