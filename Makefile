@@ -1,10 +1,21 @@
 # Everything a contributor types. "make" alone lists it.
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+VERSION ?= $(shell git describe --tags --always --dirty --abbrev=12 2>/dev/null || echo devel)
 BINARY  := bin/velero-plugin-for-kubevirt
 IMAGE   ?= velero-plugin-for-kubevirt:$(VERSION)
 
+# What the image says of its origin. It is of the commit, not of the moment: the same commit gives the same bytes.
+PLATFORMS ?= linux/amd64 linux/arm64
+REVISION  ?= $(shell git rev-parse HEAD 2>/dev/null)
+CREATED   ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+SOURCE    ?=
+
+# The plugin is built with this compiler everywhere; the go command fetches it. "make vulns" says when a newer one is needed.
+TOOLCHAIN ?= go1.26.10
+
 # Generated code that is hardly run is not inlined: 2.6 MB less.
 SMALL := $(foreach package,k8s.io/api k8s.io/apiextensions-apiserver k8s.io/client-go k8s.io/kube-openapi github.com/google/gnostic-models kubevirt.io,-gcflags='$(package)/...=-l')
+
+BUILD = GOTOOLCHAIN=$(TOOLCHAIN) go build -trimpath -buildvcs=false -tags grpcnotrace $(SMALL) -ldflags "-s -w -X main.version=$(VERSION)"
 
 # What the plugin takes while a guest is frozen.
 WINDOW := go test -count=1 -run '^$$' -bench Window -benchtime 20x ./tests/plugin
@@ -18,7 +29,7 @@ help: ## List the targets
 
 .PHONY: build
 build: ## Build the plugin into bin/
-	go build -trimpath -tags grpcnotrace $(SMALL) -ldflags "-s -w -X main.version=$(VERSION)" -o $(BINARY) .
+	$(BUILD) -o $(BINARY) .
 
 .PHONY: demo
 demo: build ## Watch a VM being backed up, lost and restored (KUBECONFIG=… uses your own cluster; CHECK=1 compares with the README, WRITE=1 writes it)
@@ -33,9 +44,10 @@ cluster: build ## Bring up the test cluster, print its KUBECONFIG, stop it on Ct
 	go run ./tests/cluster/cmd up --plugin $(BINARY)
 
 .PHONY: test
-test: ## Unit and scenario tests, the built binary over Velero's gRPC, csi-sanity
+test: ## Unit and scenario tests, the built binary over Velero's gRPC, csi-sanity, the image
 	go test ./...
 	go -C tests/cluster/components/csidriver test ./...
+	go -C tests/image test ./...
 
 .PHONY: e2e
 e2e: build ## The stories on real components (KUBECONFIG=… uses your own cluster)
@@ -44,6 +56,7 @@ e2e: build ## The stories on real components (KUBECONFIG=… uses your own clust
 .PHONY: e2e-guest
 e2e-guest: build ## Stories with real guests on a real node, without KVM (root, Debian or Ubuntu; STORY=TestName for one)
 	go test -count=1 -tags guest -timeout 180m -v $(if $(STORY),-run '$(STORY)') ./tests/guest
+	go -C tests/image test -count=1 -tags guest -run Containerd ./...
 
 .PHONY: matrix
 matrix: build ## A few stories on each release of Velero and KubeVirt, for the README's table
@@ -71,17 +84,37 @@ mutants: ## Break conditions, rules, references and lookups one at a time: a tes
 	go run ./tests/mutants $(if $(ALL),-all) $(if $(PKG),-package $(PKG)) $(if $(SEED),-seed $(SEED))
 
 .PHONY: lint
-lint: ## Static checks
-	go -C tests/lint build -trimpath -o $(CURDIR)/bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+lint: vulns ## Static checks, of the workflows too, and known vulnerabilities
+	go -C tests/lint build -trimpath -o $(CURDIR)/bin/ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	go -C tests/lint/actionlint build -trimpath -o $(CURDIR)/bin/ github.com/rhysd/actionlint/cmd/actionlint
 	bin/golangci-lint run --build-tags e2e,guest ./...
+	cd tests/image && $(CURDIR)/bin/golangci-lint run --build-tags guest ./...
+	bin/actionlint -shellcheck= -pyflakes=
+
+# Vulnerabilities known on the day of the database that tests/lint/vulns pins: the same result everywhere, without the network. Today's are for
+# VULNDB=https://vuln.go.dev, which .github/workflows/vulnerabilities.yaml asks every day.
+VULNDB ?= file://$(shell go -C tests/lint/vulns mod download -json golang.org/x/vulndb | sed -n 's/.*"Dir": "\(.*\)".*/\1/p')/data/osv
+
+.PHONY: vulns
+vulns: build ## Known vulnerabilities in what the plugin reaches and in what is in its binary (VULNDB=https://vuln.go.dev for today's)
+	go -C tests/lint/vulns build -trimpath -o $(CURDIR)/bin/ golang.org/x/vuln/cmd/govulncheck
+	GOTOOLCHAIN=$(TOOLCHAIN) bin/govulncheck -db $(VULNDB) -tags grpcnotrace .
+	bin/govulncheck -db $(VULNDB) -mode binary $(BINARY)
 
 .PHONY: readme
 readme: ## Write the README's generated tables
 	go test ./tests/readme -run TestTablesAreCurrent -write
 
 .PHONY: image
-image: build ## Build the container image (needs docker)
-	docker build -t $(IMAGE) .
+image: ## Build the image for amd64 and arm64 into bin/image: an OCI layout, archives for docker, ctr and kind, SBOMs (needs no docker)
+	$(foreach platform,$(PLATFORMS),GOOS=$(patsubst %/,%,$(dir $(platform))) GOARCH=$(notdir $(platform)) $(BUILD) -o bin/$(platform)/ . &&) true
+	GOTOOLCHAIN=$(TOOLCHAIN) go -C tests/image run . -o $(CURDIR)/bin/image -name $(IMAGE) -version $(VERSION) -revision "$(REVISION)" \
+		-created $(CREATED) -source "$(SOURCE)" $(PLATFORMS:%=$(CURDIR)/bin/%/velero-plugin-for-kubevirt)
+
+.PHONY: push
+push: image ## Build the image and push it (IMAGE=registry.example.com/velero-plugin-for-kubevirt:v0.1.0)
+	$(if $(findstring /,$(IMAGE)),,$(error IMAGE says which registry to push to))
+	go -C tests/image tool crane push $(CURDIR)/bin/image/oci $(IMAGE)
 
 .PHONY: clean
 clean: ## Remove bin/ and the cached components
