@@ -27,14 +27,12 @@ var additionalItems = Rule{
 	Why:     "A backed-up VM carries the list of what it needs, so that a restore by label brings the whole VM and asks for nothing that is not in the backup.",
 	Apply: func(vm map[string]any, in Input) (Result, error) {
 		path := "metadata.annotations[" + kubevirt.AdditionalItems + "]"
-		if in.Phase == Restore {
+		// Of what has an owner nothing is listed: its owner brings it. A list that it has is somebody's who may edit VMs, and a restore would believe it.
+		if in.Phase == Restore || object.Owner(vm) != nil {
 			if object.DeleteAnnotation(vm, kubevirt.AdditionalItems) {
 				return Result{Changes: []Change{{Path: path, What: "removed the list of what the VM needs"}}}, nil
 			}
 			return Result{}, nil
-		}
-		if object.Owner(vm) != nil {
-			return Result{}, nil // a VMI that will not be restored
 		}
 		names := []string{}
 		for _, id := range in.AdditionalItems {

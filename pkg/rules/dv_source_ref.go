@@ -24,13 +24,12 @@ var dvSourceRef = Rule{
 		if in.Phase == Restore {
 			return resolveSource(dv, in)
 		}
-		phase, err := object.String(dv, "status.phase")
-		if err != nil || phase != string(cdiv1.Succeeded) {
+		source, err := sourceOf(in.DataSource)
+		if err != nil {
 			return Result{}, err
 		}
-		source, err := sourceOf(in.DataSource)
-		if err != nil || source == nil {
-			return Result{}, err
+		if finished, err := isFinished(dv); err != nil || !finished || source == nil {
+			return forgetSource(dv), err
 		}
 		text, err := json.Marshal(source)
 		if err != nil {
@@ -68,14 +67,30 @@ func sourceOf(dataSource map[string]any) (map[string]any, error) {
 	return nil, nil
 }
 
-// resolveSource puts in the source that was noted, when the DataSource is missing, and removes the note.
+func isFinished(dv map[string]any) (bool, error) {
+	phase, err := object.String(dv, "status.phase")
+	return phase == string(cdiv1.Succeeded), err
+}
+
+// forgetSource removes the note of a source. One that the plugin has not made in this backup is somebody's who may edit DataVolumes: CDI would clone
+// for Velero what it does not clone for them.
+func forgetSource(dv map[string]any) Result {
+	if !object.DeleteAnnotation(dv, kubevirt.ResolvedSource) {
+		return Result{}
+	}
+	return Result{Changes: []Change{{Path: resolvedSourcePath, What: "removed the note of what the DataSource stood for"}}}
+}
+
+// resolveSource puts in the source that was noted, when the DataSource is missing, and removes the note. Of an unfinished DataVolume the plugin notes none.
 func resolveSource(dv map[string]any, in Input) (Result, error) {
 	text := object.Annotation(dv, kubevirt.ResolvedSource)
+	result := forgetSource(dv)
 	if text == "" {
-		return Result{}, nil
+		return result, nil
 	}
-	object.DeleteAnnotation(dv, kubevirt.ResolvedSource)
-	result := Result{Changes: []Change{{Path: resolvedSourcePath, What: "removed the note of what the DataSource stood for"}}}
+	if finished, err := isFinished(in.Original); err != nil || !finished {
+		return result, err
+	}
 	spec, err := object.Map(dv, "spec")
 	if err != nil || in.DataSource != nil || spec["sourceRef"] == nil {
 		return result, err
@@ -86,6 +101,8 @@ func resolveSource(dv map[string]any, in Input) (Result, error) {
 	}
 	delete(spec, "sourceRef")
 	spec["source"] = source
-	result.Changes = append(result.Changes, Change{Path: "spec.sourceRef", What: "named what the missing DataSource stood for"})
+	result.Changes = append(result.Changes,
+		Change{Path: "spec.sourceRef", What: "removed the reference to the missing DataSource"},
+		Change{Path: "spec.source", What: "named what the missing DataSource stood for"})
 	return result, nil
 }
