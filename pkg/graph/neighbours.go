@@ -219,8 +219,9 @@ func require(obj map[string]any, path string) error {
 	return err
 }
 
-// unique keeps one neighbour per object, the one that is needed most, and sorts.
+// unique keeps one neighbour per object, the one that is needed most, and sorts. What has no name, as in "shop/", is no object.
 func unique(neighbours []Neighbour) []Neighbour {
+	neighbours = slices.DeleteFunc(neighbours, func(n Neighbour) bool { return n.Name == "" })
 	slices.SortStableFunc(neighbours, func(a, b Neighbour) int {
 		return cmp.Or(
 			cmp.Compare(a.Group, b.Group), cmp.Compare(a.Resource, b.Resource),

@@ -40,8 +40,11 @@ var vmHold = Rule{
 		if _, err := object.SetAnnotation(vm, kubevirt.HeldRunStrategy, strategy); err != nil {
 			return Result{}, err
 		}
-		delete(spec, "running")
+		changes := []Change{
+			{Path: "spec.runStrategy", What: "held the VM until all its disks have their data"},
+			{Path: "metadata.annotations[" + kubevirt.HeldRunStrategy + "]", What: "noted the run strategy that it is to get then"},
+		}
 		spec["runStrategy"] = string(virtv1.RunStrategyHalted)
-		return Result{Changes: []Change{{Path: "spec.runStrategy", What: "held the VM until all its disks have their data"}}}, nil
+		return Result{Changes: append(changes, withoutRunning(spec, "spec")...)}, nil
 	},
 }

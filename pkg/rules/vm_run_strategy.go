@@ -26,8 +26,17 @@ var vmRunStrategy = Rule{
 		if err != nil || spec == nil || spec["runStrategy"] == asked {
 			return Result{}, err
 		}
-		delete(spec, "running")
+		changes := []Change{{Path: path + ".runStrategy", What: "set the run strategy that the Restore asks for"}}
 		spec["runStrategy"] = asked
-		return Result{Changes: []Change{{Path: path + ".runStrategy", What: "set the run strategy that the Restore asks for"}}}, nil
+		return Result{Changes: append(changes, withoutRunning(spec, path)...)}, nil
 	},
+}
+
+// withoutRunning removes the older field, which a run strategy takes the place of, from a VM's spec.
+func withoutRunning(spec map[string]any, path string) []Change {
+	if _, set := spec["running"]; !set {
+		return nil
+	}
+	delete(spec, "running")
+	return []Change{{Path: path + ".running", What: "removed for the run strategy"}}
 }
