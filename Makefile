@@ -83,6 +83,11 @@ smoke: build ## A short bench that fails when the plugin costs too much
 mutants: ## Break conditions, rules, references and lookups one at a time: a test must notice (a sample; ALL=1, PKG=pkg/rules, SEED=n)
 	go run ./tests/mutants $(if $(ALL),-all) $(if $(PKG),-package $(PKG)) $(if $(SEED),-seed $(SEED))
 
+.PHONY: fuzz
+fuzz: ## A million inputs for each part that reads what others wrote (TIME=2s for a short one, TARGET=FuzzRules; WRITE=1 for the table)
+	go run ./tests/fuzz -time $(or $(TIME),1000000x) -target '$(TARGET)' $(if $(WRITE),-write tests/fuzz/results.json)
+	$(if $(WRITE),$(MAKE) readme)
+
 .PHONY: lint
 lint: vulns ## Static checks, of the workflows too, and known vulnerabilities
 	go -C tests/lint build -trimpath -o $(CURDIR)/bin/ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
