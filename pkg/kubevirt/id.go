@@ -29,6 +29,9 @@ func ParseID(s string) (ID, error) {
 		return ID{}, fmt.Errorf("%q is not resource.group/namespace/name", s)
 	}
 	id := ID{GroupResource: schema.ParseGroupResource(parts[0]), Name: parts[len(parts)-1]}
+	if id.Resource == "" { // as of ".group"
+		return ID{}, fmt.Errorf("%q is not resource.group/namespace/name", s)
+	}
 	if len(parts) == 3 {
 		id.Namespace = parts[1]
 	}
