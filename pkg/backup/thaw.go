@@ -93,6 +93,9 @@ func (r *Run) sawSnapshot(obj map[string]any, backup *velerov1.Backup, scope *sc
 	if b == nil {
 		return
 	}
+	if made.Add(time.Second).Before(b.window.FirstJoined()) {
+		return // an item outside of the ItemBlock had brought the claim before the guest was frozen; its time is in whole seconds
+	}
 	r.begin(b, beganAt(now, made), backup, scope)
 	if is, err := snapshot.IsCut(obj); err == nil && is {
 		r.recordCut(id, kubevirt.ID{GroupResource: kubevirt.VolumeSnapshots, Namespace: id.Namespace, Name: object.Name(obj)}, now)

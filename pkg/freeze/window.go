@@ -133,6 +133,19 @@ func (w *Window) Close() {
 	}
 }
 
+// FirstJoined returns when the first launcher pod of any guest joined; the zero time when none did.
+func (w *Window) FirstJoined() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var first time.Time
+	for _, g := range w.guests {
+		if first.IsZero() || g.joined.Before(first) {
+			first = g.joined
+		}
+	}
+	return first
+}
+
 // Joined returns when the first launcher pod of an instance joined; the zero time when none did.
 func (w *Window) Joined(instance kubevirt.ID) time.Time {
 	w.mu.Lock()

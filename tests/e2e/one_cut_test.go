@@ -142,8 +142,8 @@ func TestASnapshotThatIsRefusedIsAnError(t *testing.T) {
 	if handles, err := report.SnapshotHandles(); err != nil || len(handles) != 1 || handles["writing-0"] == "" {
 		t.Errorf("snapshots: %v, %v", handles, err)
 	}
-	for name := range w.find(t, "snapshot.storage.k8s.io/v1", "VolumeSnapshot", vm.namespace) {
-		if strings.HasPrefix(name, "velero-writing-1-") {
+	for name, snapshot := range w.find(t, "snapshot.storage.k8s.io/v1", "VolumeSnapshot", vm.namespace) {
+		if strings.HasPrefix(name, "velero-writing-1-") && snapshot.GetDeletionTimestamp() == nil {
 			t.Errorf("VolumeSnapshot %s is left", name)
 		}
 	}
