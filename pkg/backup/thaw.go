@@ -88,10 +88,10 @@ func (r *Run) sawSnapshot(obj map[string]any, backup *velerov1.Backup, scope *sc
 	}
 	id := kubevirt.ID{GroupResource: kubevirt.PersistentVolumeClaims, Namespace: object.Namespace(obj), Name: claim}
 	r.mu.Lock()
-	b := r.blocks[id]
+	b, brought := r.blocks[id], !r.claims[id].brought.IsZero()
 	r.mu.Unlock()
-	if b == nil {
-		return
+	if b == nil || brought {
+		return // the guest need not be frozen yet
 	}
 	if made.Add(time.Second).Before(b.window.FirstJoined()) {
 		return // an item outside of the ItemBlock had brought the claim before the guest was frozen; its time is in whole seconds
