@@ -16,7 +16,6 @@ import (
 
 // A claim is what was seen of a PersistentVolumeClaim in this backup.
 type claim struct {
-	snapshot    kubevirt.ID
 	cut         time.Time // when its VolumeSnapshot was seen to be cut; zero when it was not
 	snapshotted time.Time // the same, or when Velero called the plugin for the claim and had taken its VolumeSnapshot; zero when it took none
 	group       string    // of the volumes that Velero snapshots together; empty for a claim of its own
@@ -31,10 +30,9 @@ func (r *Run) recordSnapshot(ctx context.Context, id kubevirt.ID, obj map[string
 	if name == "" || object.Label(obj, velerov1.BackupNameLabel) != backup.Name {
 		return
 	}
-	of := kubevirt.ID{GroupResource: kubevirt.VolumeSnapshots, Namespace: id.Namespace, Name: name}
 	r.mu.Lock()
 	c := r.claims[id]
-	c.snapshot, c.snapshotted, c.group = of, time.Now(), object.Label(obj, backup.Spec.VolumeGroupSnapshotLabelKey)
+	c.snapshotted, c.group = time.Now(), object.Label(obj, backup.Spec.VolumeGroupSnapshotLabelKey)
 	if !c.cut.IsZero() {
 		c.snapshotted = c.cut
 	}
@@ -42,7 +40,7 @@ func (r *Run) recordSnapshot(ctx context.Context, id kubevirt.ID, obj map[string
 	b := r.blocks[id]
 	r.mu.Unlock()
 	if b != nil && !b.window.HasBegun() {
-		r.begin(b, r.madeAt(ctx, of), backup, scope)
+		r.begin(b, r.madeAt(ctx, kubevirt.ID{GroupResource: kubevirt.VolumeSnapshots, Namespace: id.Namespace, Name: name}), backup, scope)
 	}
 }
 

@@ -145,15 +145,15 @@ func (r *Run) cutterOf(ctx context.Context, id kubevirt.ID, backup *velerov1.Bac
 	maps.Copy(labels, claim.Labels)
 	labels[velerov1.BackupNameLabel] = label.GetValidName(backup.Name)
 	return &snapshot.Request{
-		Name: snapshotName(backup, claim), Namespace: claim.Namespace, Claim: claim.Name, Class: class.Name, Driver: class.Driver, Labels: labels,
+		Name: nameAgain("velero-"+claim.Name, string(backup.UID)+"/"+string(claim.UID)), Namespace: claim.Namespace, Claim: claim.Name, Class: class.Name, Driver: class.Driver, Labels: labels,
 	}, false, nil
 }
 
-// snapshotName is the same for a claim in one backup: a plugin that Velero starts again finds what it has made before.
-func snapshotName(backup *velerov1.Backup, claim *corev1.PersistentVolumeClaim) string {
-	const longest = 200 // of 253
-	sum := sha256.Sum256([]byte(string(backup.UID) + "/" + string(claim.UID)))
-	return fmt.Sprintf("velero-%.*s-%x", longest, claim.Name, sum[:5])
+// nameAgain returns a name that begins readably and is always the same for what it is made for: a plugin that Velero starts again finds what it has made before.
+func nameAgain(begin, madeFor string) string {
+	const longest = 207 // of 253
+	sum := sha256.Sum256([]byte(madeFor))
+	return fmt.Sprintf("%.*s-%x", longest, begin, sum[:5])
 }
 
 // claimsToCut returns the claims of an ItemBlock that have not been snapshotted, and one of its own.
@@ -179,11 +179,9 @@ func (r *Run) recordCuts(b *block, results []snapshot.Result) {
 		if result.Err != nil {
 			continue
 		}
+		cut := r.recordCut(id, result.At) // whoever watches may have seen it before, and thawed the guests
 		c := r.claims[id]
-		if c.cut.IsZero() { // whoever watches may have seen it, and thawed the guests
-			c.cut = result.At
-		}
-		c.snapshot, c.snapshotted = result.ID(), c.cut
+		c.snapshotted = cut
 		r.claims[id] = c
 	}
 }

@@ -23,7 +23,7 @@ func (r *Run) DeleteLeftovers(ctx context.Context, backup *velerov1.Backup) erro
 	if done {
 		return nil // Velero asks for each item of the backup
 	}
-	c, err := r.veleroClient()
+	c, err := r.client()
 	if err != nil {
 		return err
 	}

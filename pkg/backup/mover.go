@@ -2,7 +2,6 @@ package backup
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"strconv"
@@ -84,12 +83,10 @@ func moveData(ctx context.Context, c client.Client, claim map[string]any, result
 // newDataUpload returns the DataUpload that Velero's CSI action would make (Velero 1.18.1, pkg/backup/actions/csi/pvc_action.go, newDataUpload), but for the
 // name, which is always the same.
 func newDataUpload(backup *velerov1.Backup, result *snapshot.Result, claimUID, storageClass string) *velerov2alpha1.DataUpload {
-	const longest = 200 // of 253
 	operation := label.GetValidName(string(velerov1.AsyncOperationIDPrefixDataUpload) + string(backup.UID) + "." + claimUID)
-	sum := sha256.Sum256([]byte(operation))
 	upload := &velerov2alpha1.DataUpload{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: backup.Namespace, Name: fmt.Sprintf("%.*s-%x", longest, backup.Name, sum[:5]),
+			Namespace: backup.Namespace, Name: nameAgain(backup.Name, operation),
 			OwnerReferences: []metav1.OwnerReference{{
 				APIVersion: velerov1.SchemeGroupVersion.String(), Kind: "Backup", Name: backup.Name, UID: backup.UID, Controller: boolptr.True(),
 			}},
@@ -115,7 +112,7 @@ func newDataUpload(backup *velerov1.Backup, result *snapshot.Result, claimUID, s
 
 // dataUpload returns the DataUpload of an operation.
 func (r *Run) dataUpload(ctx context.Context, operation string, backup *velerov1.Backup) (client.Client, *velerov2alpha1.DataUpload, error) {
-	c, err := r.veleroClient()
+	c, err := r.client()
 	if err != nil {
 		return nil, nil, err
 	}

@@ -29,9 +29,9 @@ type Storage interface {
 	Client() (client.Client, error)
 }
 
-// veleroClient returns a client that also knows the types of Velero's data mover.
-func (r *Run) veleroClient() (client.Client, error) {
-	c, err := r.storage.Client()
+// veleroClient makes a client that also knows the types of Velero's data mover.
+func veleroClient(storage Storage) (client.Client, error) {
+	c, err := storage.Client()
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +51,7 @@ func (r *Run) policyOf(backup *velerov1.Backup) (policy, error) {
 	if !takesSnapshots(backup) {
 		return policy{}, nil
 	}
-	c, err := r.veleroClient()
+	c, err := r.client()
 	if err != nil {
 		return policy{}, err
 	}

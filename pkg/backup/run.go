@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"velero-plugin-for-kubevirt/pkg/freeze"
 	"velero-plugin-for-kubevirt/pkg/graph"
@@ -36,9 +37,10 @@ type Run struct {
 	storage   Storage
 	log       logrus.FieldLogger
 
-	calls  func() Calls // what Velero has to call the plugin for, found out once
-	scopes sync.Map     // by the UID of a Backup
-	absent sync.Map     // the absent neighbours that are in the log: a VM and its VMI name the same
+	calls  func() Calls                  // what Velero has to call the plugin for, found out once
+	client func() (client.Client, error) // for Velero's own functions, made once: Velero asks often how far the data mover is
+	scopes sync.Map                      // by the UID of a Backup
+	absent sync.Map                      // the absent neighbours that are in the log: a VM and its VMI name the same
 
 	mu         sync.Mutex
 	blocks     map[kubevirt.ID]*block     // by each of their members
@@ -55,6 +57,7 @@ func NewRun(reader Reader, discovery Discovery, storage Storage, log logrus.Fiel
 		blocks: map[kubevirt.ID]*block{}, claims: map[kubevirt.ID]claim{}, namespaces: map[string]bool{}, watches: map[string]*snapshot.Watch{}, cleaned: map[types.UID]bool{},
 	}
 	r.calls = sync.OnceValue(r.neededCalls)
+	r.client = sync.OnceValues(func() (client.Client, error) { return veleroClient(storage) })
 	return r
 }
 

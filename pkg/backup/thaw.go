@@ -98,7 +98,9 @@ func (r *Run) sawSnapshot(obj map[string]any, backup *velerov1.Backup, scope *sc
 	}
 	r.begin(b, beganAt(now, made), backup, scope)
 	if is, err := snapshot.IsCut(obj); err == nil && is {
-		r.recordCut(id, kubevirt.ID{GroupResource: kubevirt.VolumeSnapshots, Namespace: id.Namespace, Name: object.Name(obj)}, now)
+		r.mu.Lock()
+		r.recordCut(id, now)
+		r.mu.Unlock()
 	}
 	go func() {
 		ctx := context.Background()
@@ -115,14 +117,14 @@ func beganAt(now time.Time, made metav1.Time) time.Time {
 	return now
 }
 
-// recordCut records when a claim was cut, whoever did it.
-func (r *Run) recordCut(id, of kubevirt.ID, at time.Time) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if c := r.claims[id]; c.cut.IsZero() {
-		c.snapshot, c.cut = of, at
+// recordCut records when a claim was seen to be cut, whoever did it, and returns when that was seen first. The caller holds the lock.
+func (r *Run) recordCut(id kubevirt.ID, at time.Time) time.Time {
+	c := r.claims[id]
+	if c.cut.IsZero() {
+		c.cut = at
 		r.claims[id] = c
 	}
+	return c.cut
 }
 
 // expect finds out, once, which claims of an ItemBlock are cut while its guests are frozen. If it cannot be known who cuts one, the guests stay frozen until

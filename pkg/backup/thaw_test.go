@@ -166,6 +166,33 @@ func TestSnapshotsOfAnOlderBackupAreNotSeen(t *testing.T) {
 	}
 }
 
+// TestASnapshotThatAnotherItemHasTakenDoesNotBeginAWindow: the guest is frozen later.
+func TestASnapshotThatAnotherItemHasTakenDoesNotBeginAWindow(t *testing.T) {
+	backup := withPolicy()
+	backup.Spec.ResourcePolicy = nil
+	for name, take := range map[string]func(*Run) map[string]any{
+		"brought by an item outside of the ItemBlock": func(r *Run) map[string]any {
+			r.recordBrought(inShop(kubevirt.DataSources, "linux"), []kubevirt.ID{root})
+			return volumeSnapshot("root", cutStatus)
+		},
+		"before the guest joined": func(*Run) map[string]any {
+			snapshot := volumeSnapshot("root", cutStatus)
+			snapshot["metadata"].(map[string]any)["creationTimestamp"] = time.Now().Add(-time.Minute).UTC().Format(time.RFC3339)
+			return snapshot
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, storage, g := frozenBy(t, backup, "root:fast")
+			storage.changes <- take(r)
+			eventually(t, "the snapshot is not seen", func() bool { return len(storage.changes) == 0 })
+			time.Sleep(20 * time.Millisecond)
+			if r.blocks[vm].window.HasBegun() || g.isThawed() {
+				t.Error("the window has begun")
+			}
+		})
+	}
+}
+
 func TestHowLongAGuestMayBeFrozen(t *testing.T) {
 	for name, c := range map[string]struct {
 		vm, backup map[string]string
