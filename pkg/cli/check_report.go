@@ -21,10 +21,7 @@ type checkReport struct {
 
 // A checkSummary counts the VMs.
 type checkSummary struct {
-	VMs        int `json:"vms"`
-	Good       int `json:"good"`
-	NotGood    int `json:"notGood"`
-	Unknown    int `json:"unknown"`
+	tally
 	badServer  int // of the installation
 	lostServer int
 }
@@ -65,16 +62,8 @@ func (c *checked) report() *checkReport {
 		}
 		r.VMs = append(r.VMs, vm.report())
 	}
-	r.Summary.VMs = len(r.VMs)
 	for _, vm := range r.VMs {
-		switch vm.Result {
-		case good:
-			r.Summary.Good++
-		case bad:
-			r.Summary.NotGood++
-		case unknown:
-			r.Summary.Unknown++
-		}
+		r.Summary.add(vm.Result)
 	}
 	for _, found := range r.Installation {
 		switch found.State {

@@ -34,3 +34,23 @@ func printForMachines(out io.Writer, format string, report any, vms []kubevirt.I
 
 // singular is the name of a guest's kind in small letters.
 func singular(id kubevirt.ID) string { return id.Resource[:len(id.Resource)-1] }
+
+// A tally counts VMs by what was found of them.
+type tally struct {
+	VMs     int `json:"vms"`
+	Good    int `json:"good"`
+	NotGood int `json:"notGood"`
+	Unknown int `json:"unknown"`
+}
+
+func (t *tally) add(found state) {
+	t.VMs++
+	switch found {
+	case good:
+		t.Good++
+	case bad:
+		t.NotGood++
+	case unknown:
+		t.Unknown++
+	}
+}

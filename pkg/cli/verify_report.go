@@ -26,10 +26,7 @@ type verifyReport struct {
 
 // A verifySummary counts the VMs, and their disks.
 type verifySummary struct {
-	VMs             int `json:"vms"`
-	Good            int `json:"good"`
-	NotGood         int `json:"notGood"`
-	Unknown         int `json:"unknown"`
+	tally
 	Disks           int `json:"disks"`
 	DisksWithNoData int `json:"disksWithNoData"`
 }
@@ -84,16 +81,8 @@ func (v *verification) report() *verifyReport {
 		}
 		r.VMs = append(r.VMs, one)
 	}
-	r.Summary.VMs = len(r.VMs)
 	for _, vm := range r.VMs {
-		switch vm.Result {
-		case good:
-			r.Summary.Good++
-		case bad:
-			r.Summary.NotGood++
-		case unknown:
-			r.Summary.Unknown++
-		}
+		r.Summary.add(vm.Result)
 		for _, disk := range vm.Disks {
 			r.Summary.Disks++
 			if disk.How == asNone {
