@@ -143,15 +143,9 @@ func (r *Results) output(s *settings) error {
 			return fmt.Errorf("reading the results of earlier runs: %w", err)
 		}
 	}
-	data, err := json.MarshalIndent(r, "", "  ")
+	data, err := s.writeResults(r)
 	if err != nil {
 		return err
-	}
-	data = append(data, '\n')
-	if s.write != "" {
-		if err := os.WriteFile(s.write, data, 0o644); err != nil {
-			return err
-		}
 	}
 	if s.plot != "" {
 		if err := r.plot(s.plot); err != nil {
@@ -164,6 +158,19 @@ func (r *Results) output(s *settings) error {
 	}
 	r.print()
 	return nil
+}
+
+// writeResults returns results as JSON, and writes them into the file that was asked for, if any.
+func (s *settings) writeResults(results any) ([]byte, error) {
+	data, err := json.MarshalIndent(results, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	data = append(data, '\n')
+	if s.write == "" {
+		return data, nil
+	}
+	return data, os.WriteFile(s.write, data, 0o644)
 }
 
 // keep adds what earlier runs on this machine have measured and this one has not: all sizes together take an hour.

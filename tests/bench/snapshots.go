@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	_ "embed"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -239,15 +238,9 @@ func (s *settings) outputSnapshots(results *snapshots.Results) error {
 		}
 		results.Keep(earlier)
 	}
-	data, err := json.MarshalIndent(results, "", "  ")
+	data, err := s.writeResults(results)
 	if err != nil {
 		return err
-	}
-	data = append(data, '\n')
-	if s.write != "" {
-		if err := os.WriteFile(s.write, data, 0o644); err != nil {
-			return err
-		}
 	}
 	if s.plot != "" {
 		if err := os.WriteFile(s.plot, []byte(results.Plot()), 0o644); err != nil {
