@@ -63,6 +63,7 @@ func serve() {
 		RegisterDeleteItemAction("velero-plugin-for-kubevirt/delete", sharing(backups, actions.NewDelete)).
 		RegisterItemBlockAction("velero-plugin-for-kubevirt/itemblock", sharing(backups, actions.NewItemBlock)).
 		RegisterItemBlockAction("velero-plugin-for-kubevirt/itemblock-pods", sharing(backups, actions.NewPodItemBlock)).
+		RegisterRestoreItemAction("velero-plugin-for-kubevirt/bring-first", sharing(restores, actions.NewBringFirst)).
 		RegisterRestoreItemActionV2("velero-plugin-for-kubevirt/restore", sharing(restores, actions.NewRestore)).
 		RegisterRestoreItemAction("velero-plugin-for-kubevirt/restore-pods", sharing(restores, actions.NewPodRestore)).
 		RegisterRestoreItemAction("velero-plugin-for-kubevirt/restore-exporters", sharing(restores, actions.NewExporterRestore)).

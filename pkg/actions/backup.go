@@ -30,6 +30,9 @@ func NewBackup(run *backup.Run) *Backup {
 		if run.Calls().Instances {
 			list = append(list, kubevirt.VirtualMachineInstances)
 		}
+		if run.Calls().ItemBlocks {
+			list = append(list, kubevirt.VolumeSnapshots)
+		}
 		return resources(list...)
 	}
 	return &Backup{selector: selector, run: run}

@@ -10,7 +10,37 @@ import (
 	"velero-plugin-for-kubevirt/pkg/restore"
 )
 
-// Restore is a RestoreItemAction: it leaves an item out or applies the restore rules to it, and adds what it refers to.
+// BringFirst is a RestoreItemAction: it names what an item refers to. It is the first of the plugin's, by its name, so that Velero has restored all that
+// when Restore decides.
+type BringFirst struct{ run *restore.Run }
+
+// NewBringFirst returns the action for everything of KubeVirt and CDI that refers to other objects.
+func NewBringFirst(run *restore.Run) *BringFirst { return &BringFirst{run} }
+
+// AppliesTo tells Velero which items to call Execute for.
+func (b *BringFirst) AppliesTo() (velero.ResourceSelector, error) {
+	return resources(
+		kubevirt.VirtualMachines, kubevirt.VirtualMachineInstances, kubevirt.VirtualMachineInstanceReplicaSets, kubevirt.VirtualMachinePools,
+		kubevirt.DataVolumes, kubevirt.DataSources, kubevirt.VolumeImportSources,
+	), nil
+}
+
+// Execute returns the item as it is, and what is to be restored before it.
+func (b *BringFirst) Execute(input *velero.RestoreItemActionExecuteInput) (*velero.RestoreItemActionExecuteOutput, error) {
+	id, obj, err := decode(input.Item)
+	if err != nil {
+		return nil, err
+	}
+	ids, err := b.run.BringFirst(context.Background(), id, obj, input.ItemFromBackup.UnstructuredContent(), input.Restore)
+	if err != nil {
+		return nil, err
+	}
+	output := velero.NewRestoreItemActionExecuteOutput(input.Item)
+	output.AdditionalItems = toVelero(ids)
+	return output, nil
+}
+
+// Restore is a RestoreItemAction: it leaves an item out or applies the restore rules to it.
 type Restore struct {
 	selector velero.ResourceSelector
 	run      *restore.Run
@@ -21,7 +51,7 @@ type Restore struct {
 func NewRestore(run *restore.Run) *Restore {
 	selector := resources(
 		kubevirt.VirtualMachines, kubevirt.VirtualMachineInstances, kubevirt.VirtualMachineInstanceReplicaSets, kubevirt.VirtualMachinePools,
-		kubevirt.DataVolumes, kubevirt.DataSources, kubevirt.PersistentVolumeClaims,
+		kubevirt.DataVolumes, kubevirt.DataSources, kubevirt.PersistentVolumeClaims, kubevirt.VolumeSnapshots,
 		kubevirt.VolumeImportSources, kubevirt.VolumeUploadSources, kubevirt.VolumeCloneSources,
 		// No label tells those of KubeVirt from others.
 		kubevirt.ControllerRevisions, kubevirt.PodDisruptionBudgets,
@@ -46,7 +76,7 @@ func NewCDIPodRestore(run *restore.Run) *Restore { return &Restore{selector: cdi
 // AppliesTo tells Velero which items to call Execute for.
 func (r *Restore) AppliesTo() (velero.ResourceSelector, error) { return r.selector, nil }
 
-// Execute returns the edited item and what is to be restored before it, or that it is not to be restored.
+// Execute returns the edited item, or that it is not to be restored.
 func (r *Restore) Execute(input *velero.RestoreItemActionExecuteInput) (*velero.RestoreItemActionExecuteOutput, error) {
 	id, obj, err := decode(input.Item)
 	if err != nil {
@@ -60,7 +90,7 @@ func (r *Restore) Execute(input *velero.RestoreItemActionExecuteInput) (*velero.
 	if answer.LeaveOut {
 		return output.WithoutRestore(), nil
 	}
-	output.OperationID, output.AdditionalItems = answer.Operation, toVelero(answer.AdditionalItems)
+	output.OperationID = answer.Operation
 	return output, nil
 }
 

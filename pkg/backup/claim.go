@@ -12,6 +12,7 @@ import (
 	"velero-plugin-for-kubevirt/pkg/graph"
 	"velero-plugin-for-kubevirt/pkg/kubevirt"
 	"velero-plugin-for-kubevirt/pkg/object"
+	"velero-plugin-for-kubevirt/pkg/rules"
 )
 
 // A claim is what was seen of a PersistentVolumeClaim in this backup.
@@ -157,4 +158,17 @@ func (r *Run) ofBoth(ctx context.Context, id kubevirt.ID, obj map[string]any) ([
 
 func isClaim(neighbour graph.Neighbour) bool {
 	return neighbour.GroupResource == kubevirt.PersistentVolumeClaims && !neighbour.Absent
+}
+
+// claimUID finds the UID of the claim that a VolumeSnapshot is of.
+func (r *Run) claimUID(ctx context.Context, snapshot map[string]any, in *rules.Input) error {
+	name, err := object.String(snapshot, "spec.source.persistentVolumeClaimName")
+	if err != nil || name == "" {
+		return err
+	}
+	claim, err := graph.MetadataOf(ctx, r.reader, kubevirt.ID{GroupResource: kubevirt.PersistentVolumeClaims, Namespace: object.Namespace(snapshot), Name: name})
+	if claim != nil {
+		in.ClaimUID = string(claim.UID)
+	}
+	return err
 }

@@ -130,6 +130,9 @@ func (r *Run) input(ctx context.Context, id kubevirt.ID, obj map[string]any, nei
 			return in, err
 		}
 	}
+	if id.GroupResource == kubevirt.VolumeSnapshots {
+		return in, r.claimUID(ctx, obj, &in)
+	}
 	if id.GroupResource == kubevirt.VirtualMachines {
 		in.Instance = func() (map[string]any, error) { return r.instance(ctx, instanceOf(id), neighbours) }
 	}

@@ -50,10 +50,10 @@ const verifiedYAML = `
 func TestVerifyTellsOfEveryVM(t *testing.T) {
 	code, out, errOut := run("verify", "-f", backupFile(t, verifiedYAML))
 	want := `NAMESPACE   VM       VERDICT      REASON    FROZEN    DISKS                    AT RESTORE             WHY
-office      moving   offline      <none>    <none>    1 none                   1 changed                 moving: its DataUpload upload-2 is Failed disk full
-office      old      <none>       <none>    <none>    1 none                   1 changed                 the backup does not say how consistent its disks are: it was made without this plugin; old-root: it has no snapshot; not in the backup: secrets/office/old-init
-shop        db       crash        Paused    <none>    1 none                   1 changed              Paused; db-root: its VolumeSnapshot snap-db is not in the backup
-shop        web      filesystem   <none>    1.5s      1 snapshot; 1 moved      1 changed, 1 left out  <none>
+office      moving   offline      <none>    <none>    1 none                   1 changed, 1 warnings     moving: its DataUpload upload-2 is Failed disk full
+office      old      <none>       <none>    <none>    1 none                   1 changed, 1 warnings     the backup does not say how consistent its disks are: it was made without this plugin; old-root: it has no snapshot; not in the backup: secrets/office/old-init
+shop        db       crash        Paused    <none>    1 none                   4 changed, 1 warnings  Paused; db-root: its VolumeSnapshot snap-db is not in the backup
+shop        web      filesystem   <none>    1.5s      1 snapshot; 1 moved      4 changed, 1 left out, 2 warnings  <none>
 
 4 VMs: 1 good, 3 not, 0 unknown; 5 disks, 3 without data
 `

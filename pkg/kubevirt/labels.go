@@ -162,6 +162,20 @@ const RestoreStatus = "velero.io/restore-status"
 // gets when its disks have their data.
 const HeldRunStrategy = "velero.kubevirt.io/held-run-strategy"
 
+// HeldBecause is the plugin's own annotation on a restored VirtualMachine that does not run since a disk is missing: which, why,
+// and how to start it all the same.
+const HeldBecause = "velero.kubevirt.io/held-because"
+
+// The plugin's own labels on items in a backup, by which a restore can select them, and the annotations that keep a value that the object had itself. The
+// claim's label, its values and its annotations are those of kubevirt-velero-plugin (pkg/util).
+const (
+	VMLabel          = "velero.kubevirt.io/vm"      // on a VirtualMachine: its name
+	PVCUIDLabel      = "velero.kubevirt.io/pvc-uid" // on a PersistentVolumeClaim and its VolumeSnapshot: the claim's UID
+	OriginalVM       = "velero.kubevirt.io/original-vm"
+	OriginalPVCUID   = "velero.kubevirt.io/original-pvc-uid"
+	OriginalSnapshot = "velero.kubevirt.io/original-volumesnapshot-uid"
+)
+
 // Annotations of a VirtualMachineInstance that name other objects.
 const (
 	// HookSidecars lists containers that run beside the guest, as JSON (KubeVirt 1.9.0, pkg/hooks/hooks.go).

@@ -56,6 +56,7 @@ var (
 
 	Nodes                        = schema.GroupResource{Resource: "nodes"}
 	Pods                         = schema.GroupResource{Resource: "pods"}
+	PersistentVolumes            = schema.GroupResource{Resource: "persistentvolumes"}
 	PersistentVolumeClaims       = schema.GroupResource{Resource: "persistentvolumeclaims"}
 	Secrets                      = schema.GroupResource{Resource: "secrets"}
 	ConfigMaps                   = schema.GroupResource{Resource: "configmaps"}

@@ -49,6 +49,9 @@ const (
 
 	AsPool = "pool"
 	AsVMs  = "vms"
+
+	Hold  = "hold"
+	Allow = "allow"
 )
 
 var booleans = []string{"true", "false"}
@@ -83,6 +86,10 @@ var (
 		Key: Prefix + "restore-run-strategy", Places: []Place{OnRestore}, Values: runStrategies, Default: "",
 		What: "The run strategy of restored VMs, instead of the one they were backed up with.",
 	}
+	EmptyDisks = Option{
+		Key: Prefix + "empty-disks", Places: []Place{OnRestore, OnVM, InConfig}, Values: []string{Hold, Allow}, Default: Hold,
+		What: "Whether a restored VM waits for a person when nothing can fill one of its disks, or starts all the same.",
+	}
 	Pools = Option{
 		Key: Prefix + "pools", Places: []Place{OnRestore}, Values: []string{AsPool, AsVMs}, Default: AsPool,
 		What: "A VirtualMachinePool is restored as a pool, which makes its VMs anew, or as the VMs that it had, without the pool.",
@@ -90,7 +97,7 @@ var (
 )
 
 // All lists the options in the order of the README.
-var All = []Option{Consistency, MetadataBackup, MaxFreeze, Identity, ClearMACAddress, NewFirmwareUUID, RunStrategy, Pools}
+var All = []Option{Consistency, MetadataBackup, MaxFreeze, Identity, ClearMACAddress, NewFirmwareUUID, RunStrategy, EmptyDisks, Pools}
 
 var runStrategies = []string{
 	string(virtv1.RunStrategyAlways), string(virtv1.RunStrategyHalted), string(virtv1.RunStrategyManual),

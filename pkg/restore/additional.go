@@ -8,6 +8,8 @@ import (
 	"github.com/sirupsen/logrus"
 	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
 	"github.com/vmware-tanzu/velero/pkg/util/collections"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"velero-plugin-for-kubevirt/pkg/graph"
@@ -16,16 +18,28 @@ import (
 	"velero-plugin-for-kubevirt/pkg/rules"
 )
 
-// notByThemselves returns what Velero has to be told of, to have it restored before an item. A restore that selects nothing by label brings
+// comesWith returns what Velero has to be told of, to have it restored before an item. A restore that selects nothing by label brings
 // all that has a namespace by itself, and in its usual order has done so before: what is there is left out, since Velero would read the
 // namespace of each once more (Velero 1.18.1, pkg/restore/restore.go, restoreItem).
-func (r *Run) notByThemselves(ctx context.Context, ids []kubevirt.ID, restore *velerov1.Restore) []kubevirt.ID {
-	if restore.Spec.LabelSelector != nil || len(restore.Spec.OrLabelSelectors) > 0 {
-		return ids
+func (r *Run) comesWith(ctx context.Context, id kubevirt.ID, original map[string]any, restore *velerov1.Restore) ([]kubevirt.ID, error) {
+	ids, listed, err := rules.AdditionalItems(original)
+	if err != nil {
+		return nil, err
 	}
+	if !listed {
+		if ids, err = named(id.GroupResource, original); err != nil {
+			return nil, err
+		}
+	}
+	selects := restore.Spec.LabelSelector != nil || len(restore.Spec.OrLabelSelectors) > 0
+	// What brings a DataVolume along names its claim, too, if the backup has it.
+	chosen := selects && (listed || id.GroupResource != kubevirt.DataVolumes || isSelected(original, restore))
 	return slices.DeleteFunc(ids, func(id kubevirt.ID) bool {
-		if id.Namespace == "" {
+		switch {
+		case chosen || id.Namespace == "":
 			return false
+		case !listed:
+			return true // Velero warns of what the backup does not have
 		}
 		id = target(id, restore)
 		there, err := graph.MetadataOf(ctx, r.reader, id)
@@ -33,21 +47,29 @@ func (r *Run) notByThemselves(ctx context.Context, ids []kubevirt.ID, restore *v
 			r.log.WithError(err).WithField("neighbour", id.String()).Debug("could not see what has been restored; Velero is told of it")
 		}
 		return there != nil
+	}), nil
+}
+
+// isSelected tells whether a restore selects an item by its own labels.
+func isSelected(original map[string]any, restore *velerov1.Restore) bool {
+	selectors := restore.Spec.OrLabelSelectors
+	if restore.Spec.LabelSelector != nil {
+		selectors = append(slices.Clone(selectors), restore.Spec.LabelSelector)
+	}
+	return slices.ContainsFunc(selectors, func(by *metav1.LabelSelector) bool {
+		selector, err := metav1.LabelSelectorAsSelector(by)
+		return err == nil && selector.Matches(labels.Set(object.Labels(original)))
 	})
 }
 
-// inBackup returns the neighbours of a backed-up item that are in the backup: those it lists, or, in a backup made without
-// this plugin, those of its namespace that it could not have run without.
-func inBackup(resource schema.GroupResource, original map[string]any) ([]kubevirt.ID, error) {
-	ids, found, err := rules.AdditionalItems(original)
-	if err != nil || found {
-		return ids, err
-	}
-	named, err := graph.Named(resource, original)
+// named returns what an item could not have run without, of its own namespace or cluster-wide: what a backup made without this plugin may well have.
+func named(resource schema.GroupResource, original map[string]any) ([]kubevirt.ID, error) {
+	neighbours, err := graph.Named(resource, original)
 	if err != nil {
 		return nil, err
 	}
-	for _, neighbour := range named {
+	var ids []kubevirt.ID
+	for _, neighbour := range neighbours {
 		if !neighbour.Optional && (neighbour.Namespace == "" || neighbour.Namespace == object.Namespace(original)) {
 			ids = append(ids, neighbour.ID)
 		}

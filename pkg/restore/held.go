@@ -16,6 +16,7 @@ import (
 	"velero-plugin-for-kubevirt/pkg/graph"
 	"velero-plugin-for-kubevirt/pkg/kubevirt"
 	"velero-plugin-for-kubevirt/pkg/object"
+	"velero-plugin-for-kubevirt/pkg/rules"
 )
 
 // Progress tells whether a held VM has been released, and releases it when all its disks are there. Velero asks every ten seconds, each time in a new
@@ -38,6 +39,10 @@ func (r *Run) releaseWhenFilled(ctx context.Context, operation string, progress 
 		progress.Completed = true
 		return nil
 	}
+	if why := object.Annotation(vm, kubevirt.HeldBecause); why != "" { // a person has to decide, and the restore does not wait for that
+		progress.Completed, progress.Err = true, fmt.Sprintf("VirtualMachine %s is not started: %s", operation, why)
+		return nil
+	}
 	neighbours, err := graph.Neighbours(ctx, kubevirt.VirtualMachines, vm, r.reader)
 	if err != nil {
 		return err
@@ -48,7 +53,7 @@ func (r *Run) releaseWhenFilled(ctx context.Context, operation string, progress 
 	}
 	claims := claimsAmong(ids, object.Namespace(vm), object.Namespace(vm))
 	// By now the restore has brought every claim that it brings at all.
-	waiting, _, err := r.waiting(ctx, claims)
+	waiting, err := r.waiting(ctx, claims)
 	if err != nil {
 		return err
 	}
@@ -102,28 +107,6 @@ func (r *Run) release(ctx context.Context, vm map[string]any) error {
 	return r.writer.Patch(ctx, id, patch)
 }
 
-// disksToCome returns the claims of a VM that is about to be restored that the data mover has still to fill, if it has taken the backup. Those
-// that are not there yet count, too: the restore was asked for the VM alone and brings them next.
-func (r *Run) disksToCome(ctx context.Context, original map[string]any, target kubevirt.ID, restore *velerov1.Restore) ([]string, error) {
-	backup, err := r.reader.Get(ctx, kubevirt.ID{GroupResource: kubevirt.VeleroBackups, Namespace: restore.Namespace, Name: restore.Spec.BackupName})
-	if err != nil {
-		return nil, err
-	}
-	spec, err := object.Map(backup, "spec")
-	if err != nil {
-		return nil, fmt.Errorf("reading Backup %s: %w", restore.Spec.BackupName, err)
-	}
-	if moved, _ := spec["snapshotMoveData"].(bool); !moved {
-		return nil, nil
-	}
-	ids, err := inBackup(kubevirt.VirtualMachines, original)
-	if err != nil {
-		return nil, err
-	}
-	waiting, absent, err := r.waiting(ctx, claimsAmong(ids, object.Namespace(original), target.Namespace))
-	return append(waiting, absent...), err
-}
-
 // claimsAmong returns the claims of one namespace among objects, as they are called in another.
 func claimsAmong(ids []kubevirt.ID, from, to string) []kubevirt.ID {
 	var claims []kubevirt.ID
@@ -136,30 +119,36 @@ func claimsAmong(ids []kubevirt.ID, from, to string) []kubevirt.ID {
 	return claims
 }
 
-// waiting returns the names of the claims that the data mover has still to fill, and of those that are not there. It marks them
-// with a selector that only the volume with the data will fit (Velero 1.18.1, pkg/restore/actions/csi/pvc_action.go).
-func (r *Run) waiting(ctx context.Context, claims []kubevirt.ID) (waiting, absent []string, err error) {
+// waiting returns the names of the claims that the data mover has still to fill.
+func (r *Run) waiting(ctx context.Context, claims []kubevirt.ID) ([]string, error) {
+	var waiting []string
 	for _, id := range claims {
 		claim, err := r.reader.Get(ctx, id)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		if claim == nil {
-			absent = append(absent, id.Name)
-			continue
-		}
-		phase, err := object.String(claim, "status.phase")
+		data, err := byDataMover(claim)
 		if err != nil {
-			return nil, nil, err
+			return nil, fmt.Errorf("reading %s: %w", id, err)
 		}
-		selector, err := object.Map(claim, "spec.selector.matchLabels")
-		if err != nil {
-			return nil, nil, fmt.Errorf("reading PersistentVolumeClaim %s/%s: %w", id.Namespace, id.Name, err)
-		}
-		if selector[velerov1.DynamicPVRestoreLabel] != nil && phase != string(corev1.ClaimBound) {
+		if data == rules.Coming {
 			waiting = append(waiting, id.Name)
 		}
 	}
 	slices.Sort(waiting)
-	return waiting, absent, nil
+	return waiting, nil
+}
+
+// byDataMover tells whether the data mover has filled a claim, or has still to do it. It marks the claim with a selector that only the volume with the data
+// will fit (Velero 1.18.1, pkg/restore/actions/csi/pvc_action.go).
+func byDataMover(claim map[string]any) (rules.Data, error) {
+	selector, err := object.Map(claim, "spec.selector.matchLabels")
+	if err != nil || selector[velerov1.DynamicPVRestoreLabel] == nil {
+		return rules.NoData, err
+	}
+	phase, err := object.String(claim, "status.phase")
+	if phase == string(corev1.ClaimBound) {
+		return rules.FromSnapshot, err
+	}
+	return rules.Coming, err
 }

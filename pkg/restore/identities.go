@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
-	"github.com/vmware-tanzu/velero/pkg/label"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -58,12 +57,9 @@ func identityOwners(ctx context.Context, reader graph.Reader, restore *velerov1.
 
 func newGuest(resource schema.GroupResource, obj map[string]any, restore *velerov1.Restore) (guest, error) {
 	meta := &unstructured.Unstructured{Object: obj}
-	created := meta.GetCreationTimestamp()
 	g := guest{
 		ID:  kubevirt.ID{GroupResource: resource, Namespace: meta.GetNamespace(), Name: meta.GetName()},
-		uid: meta.GetUID(),
-		// A Restore may have had the same name before: what was made then is older than this one.
-		madeByThisRestore: meta.GetLabels()[velerov1.RestoreNameLabel] == label.GetValidName(restore.Name) && !created.Before(&restore.CreationTimestamp),
+		uid: meta.GetUID(), madeByThisRestore: madeBy(obj, restore),
 	}
 	if owner := metav1.GetControllerOf(meta); owner != nil {
 		g.owner = owner.UID

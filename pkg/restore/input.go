@@ -16,8 +16,8 @@ import (
 	"velero-plugin-for-kubevirt/pkg/rules"
 )
 
-// input gathers what the rules may know about an item.
-func (r *Run) input(ctx context.Context, id kubevirt.ID, obj, original map[string]any, restore *velerov1.Restore) (rules.Input, error) {
+// asked gathers what is asked of a restore, and what stands in the way of an item: enough to know whether it is left out, whatever becomes of its disks.
+func (r *Run) asked(ctx context.Context, id kubevirt.ID, original map[string]any, restore *velerov1.Restore) (rules.Input, error) {
 	in := rules.Input{
 		Phase: rules.Restore, Original: original, Target: target(id, restore), NamespaceMapping: restore.Spec.NamespaceMapping,
 		Restore: options.Source{
@@ -37,10 +37,18 @@ func (r *Run) input(ctx context.Context, id kubevirt.ID, obj, original map[strin
 	if in.Existing, err = r.existing(ctx, in.Target, restore); err != nil {
 		return in, err
 	}
-	if id.GroupResource == kubevirt.VirtualMachines {
-		if in.WaitingDisks, err = r.disksToCome(ctx, original, in.Target, restore); err != nil {
-			return in, err
-		}
+	in.Pool, err = r.pool(ctx, in.Target, original)
+	return in, err
+}
+
+// input gathers what the rules may know about an item.
+func (r *Run) input(ctx context.Context, id kubevirt.ID, obj, original map[string]any, restore *velerov1.Restore) (rules.Input, error) {
+	in, err := r.asked(ctx, id, original, restore)
+	if err != nil {
+		return in, err
+	}
+	if err := r.dataFacts(ctx, id, obj, original, &in, restore); err != nil {
+		return in, err
 	}
 	if in.DataSource, err = r.dataSource(ctx, id, obj, restore); err != nil {
 		return in, err
@@ -49,9 +57,6 @@ func (r *Run) input(ctx context.Context, id kubevirt.ID, obj, original map[strin
 		return in, err
 	}
 	if in.SnapshotContent, err = r.snapshotContent(ctx, in.Target, original); err != nil {
-		return in, err
-	}
-	if in.Pool, err = r.pool(ctx, in.Target, original); err != nil {
 		return in, err
 	}
 	in.IdentityOwners, err = r.identityOwners(ctx, id, obj, in, restore)

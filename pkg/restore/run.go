@@ -42,9 +42,29 @@ func NewRun(reader graph.Reader, writer Writer, log logrus.FieldLogger) *Run {
 
 // An Answer is what becomes of an item, besides what was edited in place.
 type Answer struct {
-	LeaveOut        bool
-	Operation       string        // what Velero is to ask about until it has ended; empty when the item is complete
-	AdditionalItems []kubevirt.ID // what is to be restored before the item, as it is called in the backup
+	LeaveOut  bool
+	Operation string // what Velero is to ask about until it has ended; empty when the item is complete
+}
+
+// BringFirst returns what is to be restored before an item, as it is called in the backup. Velero restores it before the next action for the item, Restore,
+// which so sees what has become of it (Velero 1.18.1, pkg/restore/restore.go, restoreItem). Original is the item as it is in the backup.
+func (r *Run) BringFirst(ctx context.Context, id kubevirt.ID, obj, original map[string]any, restore *velerov1.Restore) ([]kubevirt.ID, error) {
+	in, err := r.asked(ctx, id, original, restore)
+	if err != nil {
+		return nil, object.Failed(obj, "restoring", err)
+	}
+	leftOut, err := rules.LeftOut(id.GroupResource, obj, in)
+	if err != nil {
+		return nil, object.Failed(obj, "restoring", err)
+	}
+	if leftOut {
+		return nil, nil
+	}
+	ids, err := r.comesWith(ctx, id, original, restore)
+	if err != nil {
+		return nil, object.Failed(obj, "finding what to restore with", err)
+	}
+	return ids, nil
 }
 
 // Restore applies the restore rules to an item, in place. Original is the item as it is in the backup.
@@ -54,8 +74,12 @@ func (r *Run) Restore(ctx context.Context, id kubevirt.ID, obj, original map[str
 		return Answer{}, err
 	}
 	target := in.Target.Namespace + "/" + in.Target.Name
-	rules.Log(r.log.WithField("target", target), id, applied)
+	log := r.log.WithField("target", target)
+	rules.Log(log, id, applied)
 	consistency.LogStamped(r.log, id, obj)
+	if len(in.Disks) > 0 {
+		log.WithFields(logrus.Fields{"item": id.String(), "disks": rules.DisksOf(in.Disks)}).Info("what has become of the disks of the VM")
+	}
 	if n := len(applied); n > 0 && applied[n-1].LeaveOut != "" {
 		return Answer{LeaveOut: true}, nil
 	}
@@ -69,11 +93,6 @@ func (r *Run) Restore(ctx context.Context, id kubevirt.ID, obj, original map[str
 	if object.Annotation(obj, kubevirt.HeldRunStrategy) != "" {
 		answer.Operation = target
 	}
-	ids, err := inBackup(id.GroupResource, original)
-	if err != nil {
-		return Answer{}, object.Failed(obj, "finding what to restore with", err)
-	}
-	answer.AdditionalItems = r.notByThemselves(ctx, ids, restore)
 	return answer, nil
 }
 

@@ -36,12 +36,12 @@ func TestARestoreNamesWhatItCannotSee(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			log, _ := logtest.NewNullLogger()
 			id := kubevirt.ID{GroupResource: kubevirt.VirtualMachines, Namespace: "shop", Name: "web"}
-			answer, err := NewRun(test.reader, nil, log).Restore(t.Context(), id, vm.DeepCopy().Object, vm.DeepCopy().Object, &velerov1.Restore{})
+			ids, err := NewRun(test.reader, nil, log).BringFirst(t.Context(), id, vm.DeepCopy().Object, vm.DeepCopy().Object, &velerov1.Restore{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if len(answer.AdditionalItems) != test.want {
-				t.Errorf("additional items: %v, want %d", answer.AdditionalItems, test.want)
+			if len(ids) != test.want {
+				t.Errorf("brought first: %v, want %d", ids, test.want)
 			}
 		})
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	cdiv1 "kubevirt.io/containerized-data-importer-api/pkg/apis/core/v1beta1"
 
 	"velero-plugin-for-kubevirt/pkg/kubevirt"
 	"velero-plugin-for-kubevirt/pkg/object"
@@ -65,11 +64,6 @@ func sourceOf(dataSource map[string]any) (map[string]any, error) {
 		}
 	}
 	return nil, nil
-}
-
-func isFinished(dv map[string]any) (bool, error) {
-	phase, err := object.String(dv, "status.phase")
-	return phase == string(cdiv1.Succeeded), err
 }
 
 // forgetSource removes the note of a source. One that the plugin has not made in this backup is somebody's who may edit DataVolumes: CDI would clone

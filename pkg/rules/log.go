@@ -18,7 +18,11 @@ func Log(log logrus.FieldLogger, item kubevirt.ID, applied []Applied) {
 			log.WithField("path", change.Path).Log(level, change.What)
 		}
 		for _, warning := range a.Warnings {
-			log.WithFields(logrus.Fields{"path": warning.Path, "neighbour": warning.Other.String()}).Warn(warning.What)
+			log := log.WithFields(logrus.Fields{"path": warning.Path, "neighbour": warning.Other.String()})
+			if warning.Reason != "" {
+				log = log.WithField("why", warning.Reason)
+			}
+			log.Warn(warning.What)
 		}
 		if a.LeaveOut != "" {
 			log.WithField("reason", a.LeaveOut).Info("left out of the restore")

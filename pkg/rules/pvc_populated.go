@@ -11,12 +11,13 @@ import (
 // Velero restores a PVC without its owner. CDI lets a DataVolume take over an existing PVC when that says for which one it
 // was populated, and refuses the DataVolume otherwise: "Destination PVC already exists" (CDI 1.65.0,
 // pkg/apiserver/webhooks/datavolume-validate.go). The PVC of an unfinished DataVolume must not come back at all: CDI would
-// take the half-written disk for the finished one. Both are decided at restore time, from the PVC as it was backed up.
+// take the half-written disk for the finished one. Nor must one whose data does not come: it would be empty, and called filled.
+// All is decided at restore time, from the PVC as it was backed up and as Velero has prepared it.
 var pvcPopulated = Rule{
 	ID:     "pvc-populated",
 	Kinds:  []schema.GroupResource{kubevirt.PersistentVolumeClaims},
 	Phases: []Phase{Restore},
-	Why:    "A PVC filled for a DataVolume is marked populatedFor; one that was not yet filled is left out, and CDI fetches it anew.",
+	Why:    "A PVC filled for a DataVolume is marked populatedFor; one that was not yet filled, or whose data does not come, is left out, and CDI fetches it anew.",
 	Apply: func(pvc map[string]any, in Input) (Result, error) {
 		if object.Annotation(in.Original, kubevirt.InProgress) == "true" {
 			return Result{LeaveOut: "CDI had not finished filling it and fetches it again for its DataVolume"}, nil
@@ -31,6 +32,9 @@ var pvcPopulated = Rule{
 		}
 		if !finished {
 			return Result{LeaveOut: "CDI had not finished filling it and fetches it again for its DataVolume"}, nil
+		}
+		if in.Data == NoData {
+			return Result{LeaveOut: "its data does not come with this restore, and it would be empty: its DataVolume is filled anew, if it can be"}, nil
 		}
 		changed, err := object.SetAnnotation(pvc, kubevirt.PopulatedFor, owner.Name)
 		if err != nil || !changed {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"velero-plugin-for-kubevirt/pkg/kubevirt"
@@ -48,6 +49,8 @@ type Input struct {
 	// DataSource is the one that a DataVolume names: when it is backed up, unless it is sure to come along; when it is restored,
 	// that of the cluster. It is nil when there is none.
 	DataSource map[string]any
+	// ClaimUID is the UID of the claim that a VolumeSnapshot is of (backup phase only).
+	ClaimUID string
 
 	// VolumeSnapshots are those of a VirtualMachineSnapshotContent that is ready: by the name of each the spec of a
 	// VolumeSnapshotContent for the snapshot that the storage has (backup phase only). It is nil when one has none.
@@ -66,8 +69,14 @@ type Input struct {
 	// Existing are the kinds of which an object of the target's name is in the cluster, the item's and VMIs. They are
 	// gathered only when Velero would change the object, and for VirtualMachineSnapshots and their contents.
 	Existing []schema.GroupResource
-	// WaitingDisks are the claims of a VM that the data mover has still to fill.
-	WaitingDisks []string
+	// Data is where the data of a claim is, or that of a DataVolume's claim.
+	Data Data
+	// Disks are those of a VM, or of a VirtualMachineInstance of its own.
+	Disks []Disk
+	// NoVolumes is whether the Restore asks for no volumes.
+	NoVolumes bool
+	// There tells whether an object is in the cluster. It may ask the API server.
+	There func(kubevirt.ID) (bool, error)
 	// Nodes are the labels of the cluster's nodes. They are gathered only for an item that has NodePins.
 	Nodes []map[string]string
 	// IdentityOwners are the VMs and VMIs of the cluster that were not made by this restore, by what they are known by. They are
@@ -101,6 +110,8 @@ type Warning struct {
 	Path  string      // the field
 	What  string      // for people: a sentence without variable parts
 	Other kubevirt.ID // the object that it has to do with
+	// Reason says why, if that differs from item to item.
+	Reason string
 }
 
 func (r *Result) add(more Result) {
@@ -143,7 +154,15 @@ var All = []Rule{
 	pvcDataSource,
 	cloneToken,
 	finalizer,
+	selectionLabel,
 	additionalItems,
+}
+
+// LeftOut tells whether a restore leaves an item out whatever has become of its disks: then nothing needs to come with it. It does not change the item.
+func LeftOut(resource schema.GroupResource, obj map[string]any, in Input) (bool, error) {
+	beforeDisks := All[:slices.IndexFunc(All, func(rule Rule) bool { return rule.ID == vmDisks.ID })]
+	applied, err := run(beforeDisks, resource, runtime.DeepCopyJSON(obj), in)
+	return len(applied) > 0 && applied[len(applied)-1].LeaveOut != "", err
 }
 
 // Applied is one rule's result.
@@ -156,9 +175,13 @@ type Applied struct {
 // Run applies the rules for items of the given resource in in.Phase to obj, and returns the results of those that did
 // something. It stops at the first rule that leaves the item out. An error names the rule.
 func Run(resource schema.GroupResource, obj map[string]any, in Input) ([]Applied, error) {
+	return run(All, resource, obj, in)
+}
+
+func run(list []Rule, resource schema.GroupResource, obj map[string]any, in Input) ([]Applied, error) {
 	in.Resource = resource
 	var applied []Applied
-	for _, rule := range All {
+	for _, rule := range list {
 		if !slices.Contains(rule.Kinds, resource) || !slices.Contains(rule.Phases, in.Phase) {
 			continue
 		}

@@ -24,7 +24,6 @@ import (
 	"github.com/vmware-tanzu/velero/pkg/plugin/velero"
 	biav2 "github.com/vmware-tanzu/velero/pkg/plugin/velero/backupitemaction/v2"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/labels"
 
 	"velero-plugin-for-kubevirt/pkg/cluster"
 	"velero-plugin-for-kubevirt/tests/scenarios"
@@ -127,16 +126,7 @@ func (p *overGRPC) call(request scenarios.Request, item, fromBackup *unstructure
 		if err != nil {
 			return err
 		}
-		action, err := forItem(all, item)
-		if err != nil {
-			return err
-		}
-		output, err := action.Execute(&velero.RestoreItemActionExecuteInput{Item: item, ItemFromBackup: fromBackup, Restore: scenarios.Restore(request)})
-		if err != nil {
-			return err
-		}
-		reply.Item = &unstructured.Unstructured{Object: output.UpdatedItem.UnstructuredContent()}
-		reply.LeftOut, reply.AdditionalItems = output.SkipRestore, output.AdditionalItems
+		return scenarios.RestoreBy(all, item, fromBackup, scenarios.Restore(request), reply)
 	}
 	return nil
 }
@@ -154,18 +144,13 @@ func (p *overGRPC) backupAction(phase string, item *unstructured.Unstructured) (
 
 // forItem picks the one action that Velero would call for the item, by its selector.
 func forItem[Action velero.Applicable](all []Action, item *unstructured.Unstructured) (Action, error) {
-	resource, _ := scenarios.Resource(item)
 	var matching []Action
 	for _, action := range all {
-		selector, err := action.AppliesTo()
+		applies, err := scenarios.Applies(action, item)
 		if err != nil {
 			return action, err
 		}
-		byLabel, err := labels.Parse(selector.LabelSelector)
-		if err != nil {
-			return action, err
-		}
-		if slices.Contains(selector.IncludedResources, resource.String()) && byLabel.Matches(labels.Set(item.GetLabels())) {
+		if applies {
 			matching = append(matching, action)
 		}
 	}
@@ -390,5 +375,22 @@ func mark(value any) {
 		for _, element := range value {
 			mark(element)
 		}
+	}
+}
+
+// TestWhatAVMNeedsComesBeforeItsRules: Velero restores what an action names before it calls the next one.
+func TestWhatAVMNeedsComesBeforeItsRules(t *testing.T) {
+	actions, err := start(t, startAPIServer(t, cluster.FromObjects(nil))).GetRestoreItemActionsV2()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var order []string
+	for _, action := range actions {
+		if name := action.Name(); strings.HasSuffix(name, "/bring-first") || strings.HasSuffix(name, "/restore") {
+			order = append(order, name)
+		}
+	}
+	if want := []string{"velero-plugin-for-kubevirt/bring-first", "velero-plugin-for-kubevirt/restore"}; !slices.Equal(order, want) {
+		t.Errorf("the actions are called in the order %q, want %q", order, want)
 	}
 }

@@ -10,8 +10,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/sirupsen/logrus"
+	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
 	"github.com/vmware-tanzu/velero/pkg/plugin/velero"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 	kyaml "sigs.k8s.io/yaml"
 )
 
@@ -27,6 +29,54 @@ type Reply struct {
 	LeftOut         bool
 	AdditionalItems []velero.ResourceIdentifier
 	Log             []*logrus.Entry
+}
+
+// A RestoreAction is what Velero calls for an item that it restores.
+type RestoreAction interface {
+	velero.Applicable
+	Execute(input *velero.RestoreItemActionExecuteInput) (*velero.RestoreItemActionExecuteOutput, error)
+}
+
+// RestoreBy calls, in their order, the actions that apply to an item, as Velero does, until one leaves it out.
+func RestoreBy[Action RestoreAction](actions []Action, item, fromBackup *unstructured.Unstructured, restore *velerov1.Restore, reply *Reply) error {
+	applied := 0
+	for _, action := range actions {
+		applies, err := Applies(action, item)
+		if err != nil {
+			return err
+		}
+		if !applies {
+			continue
+		}
+		applied++
+		output, err := action.Execute(&velero.RestoreItemActionExecuteInput{Item: item, ItemFromBackup: fromBackup, Restore: restore})
+		if err != nil {
+			return err
+		}
+		item = &unstructured.Unstructured{Object: output.UpdatedItem.UnstructuredContent()}
+		reply.Item, reply.AdditionalItems = item, append(reply.AdditionalItems, output.AdditionalItems...)
+		if reply.LeftOut = output.SkipRestore; reply.LeftOut {
+			return nil
+		}
+	}
+	if applied == 0 {
+		return fmt.Errorf("no action applies to a %s", item.GetKind())
+	}
+	return nil
+}
+
+// Applies tells whether Velero would call an action for an item.
+func Applies(action velero.Applicable, item *unstructured.Unstructured) (bool, error) {
+	resource, _ := Resource(item)
+	selector, err := action.AppliesTo()
+	if err != nil {
+		return false, err
+	}
+	byLabel, err := labels.Parse(selector.LabelSelector)
+	if err != nil {
+		return false, err
+	}
+	return slices.Contains(selector.IncludedResources, resource.String()) && byLabel.Matches(labels.Set(item.GetLabels())), nil
 }
 
 // Run runs every scenario below root against the plugins that start makes of a scenario's objects.

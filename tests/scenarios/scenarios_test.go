@@ -6,7 +6,6 @@ import (
 
 	"github.com/sirupsen/logrus"
 	logtest "github.com/sirupsen/logrus/hooks/test"
-	"github.com/vmware-tanzu/velero/pkg/plugin/velero"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -31,7 +30,10 @@ func TestActions(t *testing.T) {
 			backup: actions.NewBackup(run), ownDisk: actions.NewDataVolumeBackup(run),
 			block: actions.NewItemBlock(run), podBlock: actions.NewPodItemBlock(run),
 			consistency: actions.NewConsistency(run), claims: actions.NewClaims(run),
-			restore: actions.NewRestore(restores), podRestore: actions.NewPodRestore(restores),
+			restores: []RestoreAction{
+				actions.NewBringFirst(restores), actions.NewRestore(restores),
+				actions.NewPodRestore(restores), actions.NewExporterRestore(restores), actions.NewCDIPodRestore(restores),
+			},
 		}
 	})
 }
@@ -50,20 +52,20 @@ func (noSnapshots) Follow(ctx context.Context, _ graph.Query, _ func(map[string]
 
 // inProcess calls the actions directly. They live as long as the scenario, as they do in a plugin process.
 type inProcess struct {
-	hook                *logtest.Hook
-	backup, ownDisk     *actions.Backup
-	block, podBlock     *actions.ItemBlock
-	consistency         *actions.Consistency
-	claims              *actions.Claims
-	restore, podRestore *actions.Restore
+	hook            *logtest.Hook
+	backup, ownDisk *actions.Backup
+	block, podBlock *actions.ItemBlock
+	consistency     *actions.Consistency
+	claims          *actions.Claims
+	restores        []RestoreAction
 }
 
 func (p *inProcess) Call(request Request, item, fromBackup *unstructured.Unstructured) (Reply, error) {
 	p.hook.Reset()
-	backup, block, restore := p.backup, p.block, p.restore
+	backup, block := p.backup, p.block
 	switch item.GetKind() {
 	case "Pod":
-		block, restore = p.podBlock, p.podRestore
+		block = p.podBlock
 	case "DataVolume":
 		backup = p.ownDisk
 	}
@@ -90,12 +92,7 @@ func (p *inProcess) Call(request Request, item, fromBackup *unstructured.Unstruc
 		reply.Item = nil
 		reply.AdditionalItems, err = block.GetRelatedItems(item, Backup(request))
 	case "restore":
-		var output *velero.RestoreItemActionExecuteOutput
-		output, err = restore.Execute(&velero.RestoreItemActionExecuteInput{Item: item, ItemFromBackup: fromBackup, Restore: Restore(request)})
-		if err == nil {
-			reply.Item = &unstructured.Unstructured{Object: output.UpdatedItem.UnstructuredContent()}
-			reply.LeftOut, reply.AdditionalItems = output.SkipRestore, output.AdditionalItems
-		}
+		err = RestoreBy(p.restores, item, fromBackup, Restore(request), &reply)
 	}
 	reply.Log = p.hook.AllEntries()
 	return reply, err

@@ -1,0 +1,89 @@
+package rules
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"velero-plugin-for-kubevirt/pkg/kubevirt"
+	"velero-plugin-for-kubevirt/pkg/object"
+)
+
+// Velero selects by label, and by label only: a VM of a backup of many that nobody has given a label of its own could not be
+// restored alone. What an item that is selected needs comes with it, whatever labels that has, so the VM alone needs one
+// (Velero 1.18.1, pkg/restore/restore.go, restoreItem; the selector is asked in getSelectedRestoreableItems).
+var selectionLabel = Rule{
+	ID:      "selection-label",
+	Kinds:   []schema.GroupResource{kubevirt.VirtualMachines, kubevirt.PersistentVolumeClaims, kubevirt.VolumeSnapshots},
+	Phases:  []Phase{Backup, Restore},
+	Routine: true,
+	Why:     "In a backup a VM carries its name as a label, a PVC and its VolumeSnapshot the PVC's UID, so that a restore can ask for one of them.",
+	Apply: func(obj map[string]any, in Input) (Result, error) {
+		if in.Phase == Restore {
+			return removeSelectionLabel(obj, in.Resource)
+		}
+		label, own := selectionLabelOf(in.Resource)
+		value := object.UID(obj)
+		switch in.Resource {
+		case kubevirt.VirtualMachines:
+			value = labelValue(object.Name(obj))
+		case kubevirt.VolumeSnapshots:
+			value = in.ClaimUID
+		}
+		if value == "" {
+			return Result{}, nil
+		}
+		if before := object.Label(obj, label); before != "" {
+			if _, err := object.SetAnnotation(obj, own, before); err != nil {
+				return Result{}, err
+			}
+		}
+		if _, err := object.SetLabel(obj, label, value); err != nil {
+			return Result{}, err
+		}
+		return Result{Changes: []Change{{Path: "metadata.labels[" + label + "]", What: "labelled it, to be selected by a restore"}}}, nil
+	},
+}
+
+// selectionLabelOf returns the label of a kind, and the annotation that keeps the value that the object had itself.
+func selectionLabelOf(resource schema.GroupResource) (label, own string) {
+	switch resource {
+	case kubevirt.VirtualMachines:
+		return kubevirt.VMLabel, kubevirt.OriginalVM
+	case kubevirt.VolumeSnapshots:
+		return kubevirt.PVCUIDLabel, kubevirt.OriginalSnapshot
+	}
+	return kubevirt.PVCUIDLabel, kubevirt.OriginalPVCUID
+}
+
+// removeSelectionLabel gives an object back the value that it had itself. Nobody calls a claim by its UID: kubevirt-velero-plugin keeps that of its own
+// label, too, when Velero calls it twice.
+func removeSelectionLabel(obj map[string]any, resource schema.GroupResource) (Result, error) {
+	label, own := selectionLabelOf(resource)
+	before := object.Annotation(obj, own)
+	if resource != kubevirt.VirtualMachines && before == object.Label(obj, label) {
+		before = ""
+	}
+	object.DeleteAnnotation(obj, own)
+	if before != "" {
+		changed, err := object.SetLabel(obj, label, before)
+		if err != nil || !changed {
+			return Result{}, err
+		}
+	} else if !object.DeleteLabel(obj, label) {
+		return Result{}, nil
+	}
+	return Result{Changes: []Change{{Path: "metadata.labels[" + label + "]", What: "removed the label by which a restore selects it"}}}, nil
+}
+
+// labelValue returns a name that is too long for a label cut, with the beginning of its hash, as Velero does it (Velero 1.18.1,
+// pkg/label/label.go, GetValidName).
+func labelValue(name string) string {
+	if len(name) <= validation.LabelValueMaxLength {
+		return name
+	}
+	hash := sha256.Sum256([]byte(name))
+	return name[:validation.LabelValueMaxLength-6] + hex.EncodeToString(hash[:])[:6]
+}
