@@ -67,17 +67,33 @@ func (r *Run) dataInSpec(ctx context.Context, claim map[string]any, namespace st
 		return rules.NoData, err
 	}
 	if kind == "VolumeSnapshot" {
-		name, err := object.String(claim, "spec.dataSource.name")
-		if err != nil {
-			return rules.NoData, err
-		}
-		snapshot, err := r.reader.Get(ctx, kubevirt.ID{GroupResource: kubevirt.VolumeSnapshots, Namespace: namespace, Name: name})
-		if err != nil || snapshot == nil {
-			return rules.NoData, err // a filter leaves it out, and the claim waits for it for ever
-		}
-		return rules.FromSnapshot, nil
+		return r.dataInSnapshot(ctx, claim, namespace)
 	}
 	return r.dataInVolume(ctx, claim, restore)
+}
+
+// dataInSnapshot tells whether the VolumeSnapshot that a claim is made of is there, with its content. A filter may leave out one of them, and the claim
+// then waits for ever.
+func (r *Run) dataInSnapshot(ctx context.Context, claim map[string]any, namespace string) (rules.Data, error) {
+	name, err := object.String(claim, "spec.dataSource.name")
+	if err != nil {
+		return rules.NoData, err
+	}
+	snapshot, err := r.reader.Get(ctx, kubevirt.ID{GroupResource: kubevirt.VolumeSnapshots, Namespace: namespace, Name: name})
+	if err != nil || snapshot == nil {
+		return rules.NoData, err
+	}
+	name, err = object.String(snapshot, "spec.source.volumeSnapshotContentName")
+	if err != nil {
+		return rules.NoData, err
+	}
+	if name != "" {
+		content, err := r.reader.Get(ctx, kubevirt.ID{GroupResource: kubevirt.VolumeSnapshotContents, Name: name})
+		if err != nil || content == nil {
+			return rules.NoData, err
+		}
+	}
+	return rules.FromSnapshot, nil
 }
 
 // dataInVolume tells whether a claim's volume was there before the claim: Velero has restored it, natively or since it is retained, or it waits for somebody

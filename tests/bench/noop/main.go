@@ -48,6 +48,7 @@ func main() {
 		server.RegisterItemBlockAction(name, serve(block{action}))
 	}
 	for name, action := range map[string]applicable{
+		"bench/bring-first":       actions.NewBringFirst(nil),
 		"bench/restore":           actions.NewRestore(nil),
 		"bench/restore-pods":      actions.NewPodRestore(nil),
 		"bench/restore-exporters": actions.NewExporterRestore(nil),
