@@ -53,6 +53,10 @@ test: ## Unit and scenario tests, the built binary over Velero's gRPC, csi-sanit
 e2e: build ## The stories on real components (KUBECONFIG=… uses your own cluster)
 	go test -count=1 -tags e2e -timeout 60m -parallel 4 -v $(if $(KUBECONFIG),,./tests/cluster/...) ./tests/e2e/...
 
+.PHONY: filters
+filters: build ## What every filter of a backup or restore does to VMs and their disks: all of tests/e2e/testdata/filters.md
+	FILTERS=all go test -count=1 -tags e2e -timeout 20m -parallel 4 -run TestWhateverIsFiltered -v ./tests/e2e
+
 .PHONY: e2e-guest
 e2e-guest: build ## Stories with real guests on a real node, without KVM (root, Debian or Ubuntu; STORY=TestName for one)
 	go test -count=1 -tags guest -timeout 180m -v $(if $(STORY),-run '$(STORY)') ./tests/guest

@@ -69,9 +69,13 @@ func (r *Run) releaseWhenFilled(ctx context.Context, operation string, progress 
 	return nil
 }
 
-// Cancel releases a held VM although its disks are not there: Velero has waited for as long as the Restore allows.
+// Cancel releases a held VM although its disks are not there: Velero has waited for as long as the Restore allows. One that a person has to decide about
+// stays held.
 func (r *Run) Cancel(ctx context.Context, operation string) error {
 	vm, err := r.held(ctx, operation)
+	if vm != nil && object.Annotation(vm, kubevirt.HeldBecause) != "" {
+		return nil
+	}
 	if err == nil && vm != nil {
 		err = r.release(ctx, vm)
 	}

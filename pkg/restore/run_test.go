@@ -59,3 +59,27 @@ func (f forbidding) List(ctx context.Context, query graph.Query) (*graph.Objects
 	}
 	return f.Reader.List(ctx, query)
 }
+
+// TestAVMOnWhichAPersonHasToDecideStaysHeld: the restore does not wait for it, and says so as an error.
+func TestAVMOnWhichAPersonHasToDecideStaysHeld(t *testing.T) {
+	vm := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachine",
+		"metadata": map[string]any{"namespace": "shop", "name": "web", "annotations": map[string]any{
+			kubevirt.HeldRunStrategy: "Always", kubevirt.HeldBecause: "nothing fills root",
+		}},
+		"spec": map[string]any{"runStrategy": "Halted", "template": map[string]any{"spec": map[string]any{"domain": map[string]any{}}}},
+	}}
+	patch := func(context.Context, kubevirt.ID, []byte) error {
+		t.Error("the VM was released")
+		return nil
+	}
+	log, _ := logtest.NewNullLogger()
+	run := NewRun(cluster.FromObjects([]*unstructured.Unstructured{vm}), patch, log)
+	progress := run.Progress(t.Context(), "shop/web")
+	if want := "VirtualMachine shop/web is not started: nothing fills root"; !progress.Completed || progress.Err != want {
+		t.Errorf("progress is %+v, want the error %q", progress, want)
+	}
+	if err := run.Cancel(t.Context(), "shop/web"); err != nil {
+		t.Error(err)
+	}
+}

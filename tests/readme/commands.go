@@ -10,7 +10,7 @@ import (
 )
 
 // Files are the READMEs, below the top folder.
-var Files = []string{"README.md", "pkg/rules/README.md", "pkg/graph/README.md", "pkg/consistency/README.md", "tests/README.md", "tests/image/README.md", ".github/SECURITY.md"}
+var Files = []string{"README.md", "pkg/rules/README.md", "pkg/graph/README.md", "pkg/consistency/README.md", "pkg/restore/README.md", "tests/README.md", "tests/image/README.md", ".github/SECURITY.md"}
 
 // CLI is the reference of commands: the stories of each command run what stands under its heading.
 const CLI = "pkg/cli/README.md"

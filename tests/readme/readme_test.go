@@ -35,6 +35,7 @@ var tables = []struct {
 	{"README.md", "matrix", matrixTable},
 	{"pkg/rules/README.md", "rules", rulesTable},
 	{"pkg/graph/README.md", "references", referencesTable},
+	{"pkg/restore/README.md", "fates", fatesTable},
 	{"pkg/consistency/README.md", "reasons", reasonsTable},
 	{"pkg/consistency/README.md", "truth", truthTable},
 	{"tests/README.md", "make help", makeHelp},
@@ -118,6 +119,23 @@ func rulesTable(*testing.T) string {
 			phases = append(phases, string(phase))
 		}
 		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", rule.ID, strings.Join(phases, ", "), rule.Why)
+	}
+	return b.String()
+}
+
+// fatesTable lists what may become of a disk.
+func fatesTable(*testing.T) string {
+	var b strings.Builder
+	b.WriteString("| in the log | when | |\n|---|---|---|\n")
+	for _, fate := range rules.Fates {
+		var then []string
+		if fate.Warns {
+			then = append(then, "a warning")
+		}
+		if fate.Holds {
+			then = append(then, "the VM waits")
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", fate.Name, fate.When, strings.Join(then, ", "))
 	}
 	return b.String()
 }
