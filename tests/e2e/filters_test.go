@@ -146,7 +146,8 @@ func (w *testCluster) tellFilter(t *testing.T, c filterCase, number int, backups
 		t.Errorf("the restore is %s with %d errors, want %s and %d: %s", restored.Phase, restored.Errors, phase, held, restored.Trouble())
 	}
 	for _, line := range restored.Log {
-		if strings.Contains(line.Message(), "unable to restore additional item") {
+		// Velero's own action names the claims of each pod, and is called before the plugin's (Velero 1.18.1, pkg/restore/actions/add_pvc_from_pod_action.go).
+		if strings.Contains(line.Message(), "unable to restore additional item") && line["groupResource"] != "pods" {
 			t.Errorf("Velero was told of what the backup does not have: %v", line)
 		}
 	}
