@@ -69,13 +69,13 @@ func TestAVMOnWhichAPersonHasToDecideStaysHeld(t *testing.T) {
 		}},
 		"spec": map[string]any{"runStrategy": "Halted", "template": map[string]any{"spec": map[string]any{"domain": map[string]any{}}}},
 	}}
-	patch := func(context.Context, kubevirt.ID, []byte) error {
-		t.Error("the VM was released")
-		return nil
-	}
+	writer := &storage{patches: map[string]string{}}
 	log, _ := logtest.NewNullLogger()
-	run := NewRun(cluster.FromObjects([]*unstructured.Unstructured{vm}), patch, log)
+	run := NewRun(cluster.FromObjects([]*unstructured.Unstructured{vm}), writer, log)
 	progress := run.Progress(t.Context(), "shop/web")
+	if len(writer.patches) > 0 {
+		t.Error("the VM was released")
+	}
 	if want := "VirtualMachine shop/web is not started: nothing fills root"; !progress.Completed || progress.Err != want {
 		t.Errorf("progress is %+v, want the error %q", progress, want)
 	}
