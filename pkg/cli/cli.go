@@ -38,7 +38,7 @@ var groups = []struct {
 }{
 	{"before", "Before a backup:", []func() *cobra.Command{newCheck, newGraph, newPolicy}},
 	{"backup", "Is the backup good:", []func() *cobra.Command{newVerify}},
-	{"after", "After something went wrong:", nil},
+	{"after", "After something went wrong:", []func() *cobra.Command{newRollback}},
 }
 
 // Run executes a command line, the program's name first, and returns the exit code.

@@ -53,7 +53,12 @@ var (
 	VeleroBackups = schema.GroupResource{Group: "velero.io", Resource: "backups"}
 	// DataUploads are what Velero's data mover works from.
 	DataUploads = schema.GroupResource{Group: "velero.io", Resource: "datauploads"}
+	// VeleroRestores are what a rollback or a drill has Velero do.
+	VeleroRestores = schema.GroupResource{Group: "velero.io", Resource: "restores"}
 
+	Namespaces                   = schema.GroupResource{Resource: "namespaces"}
+	Events                       = schema.GroupResource{Resource: "events"}
+	NetworkPolicies              = schema.GroupResource{Group: "networking.k8s.io", Resource: "networkpolicies"}
 	Nodes                        = schema.GroupResource{Resource: "nodes"}
 	Pods                         = schema.GroupResource{Resource: "pods"}
 	PersistentVolumes            = schema.GroupResource{Resource: "persistentvolumes"}
