@@ -32,14 +32,15 @@ var mayImport = map[string][]string{
 	"pkg/actions":     {"pkg/kubevirt", "pkg/object", "pkg/backup", "pkg/restore"},
 	"pkg/vm":          {"pkg/kubevirt", "pkg/object", "pkg/graph"},
 	"pkg/rollback":    {"pkg/kubevirt", "pkg/object", "pkg/graph", "pkg/options", "pkg/rules", "pkg/vm"},
+	"pkg/drill":       {"pkg/kubevirt", "pkg/object", "pkg/consistency", "pkg/graph", "pkg/options", "pkg/vm"},
 	"pkg/cli": {
-		"pkg/kubevirt", "pkg/object", "pkg/backup", "pkg/cluster", "pkg/consistency", "pkg/graph", "pkg/restore", "pkg/rollback", "pkg/rules", "pkg/vm",
+		"pkg/kubevirt", "pkg/object", "pkg/backup", "pkg/cluster", "pkg/consistency", "pkg/drill", "pkg/graph", "pkg/restore", "pkg/rollback", "pkg/rules", "pkg/vm",
 	},
 }
 
 // mayImportVelero are the packages that speak Velero's API: the adapters, the two rooms that read a Backup or a Restore, what people ask about them,
 // and what has Velero make some.
-var mayImportVelero = []string{"pkg/actions", "pkg/backup", "pkg/cli", "pkg/restore", "pkg/rollback", "pkg/vm"}
+var mayImportVelero = []string{"pkg/actions", "pkg/backup", "pkg/cli", "pkg/drill", "pkg/restore", "pkg/rollback", "pkg/vm"}
 
 // toItem turns a struct into an item, which loses the fields that the struct does not know.
 const toItem = "ToUnstructured("

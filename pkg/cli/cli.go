@@ -37,7 +37,7 @@ var groups = []struct {
 	commands  []func() *cobra.Command
 }{
 	{"before", "Before a backup:", []func() *cobra.Command{newCheck, newGraph, newPolicy}},
-	{"backup", "Is the backup good:", []func() *cobra.Command{newVerify}},
+	{"backup", "Is the backup good:", []func() *cobra.Command{newVerify, newDrill}},
 	{"after", "After something went wrong:", []func() *cobra.Command{newRollback}},
 }
 

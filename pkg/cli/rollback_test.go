@@ -25,3 +25,21 @@ func TestARollbackThatIsNotUnderstood(t *testing.T) {
 		}
 	}
 }
+
+func TestADrillThatIsNotUnderstood(t *testing.T) {
+	for arguments, want := range map[string]string{
+		"":                                "want the name of a backup",
+		"nightly --from-schedule every":   "want the name of a backup",
+		"nightly --wait-for boot":         "--wait-for: want running or agent",
+		"nightly --network lan":           "must be formatted as key=value",
+		"nightly -o wide":                 "table, json or yaml",
+		"nightly --timeout yesterday":     "must be a duration",
+		"nightly weekly":                  "accepts at most 1 arg(s)",
+		"nightly --kubeconfig /not/there": "/not/there",
+	} {
+		code, _, said := run(append([]string{"drill"}, strings.Fields(arguments)...)...)
+		if code != exitUnknown || !strings.Contains(said, want) {
+			t.Errorf("drill %s: exit code %d, %q, want one that says %q", arguments, code, said, want)
+		}
+	}
+}

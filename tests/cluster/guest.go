@@ -24,6 +24,8 @@ const (
 	// "no-fsfreeze" one runs that does not offer the fsfreeze commands: freezing fails. With the value "windows" the guest is
 	// Windows, which thaws by itself after 10 s.
 	AgentAnnotation = "fake.guest/agent"
+	// ExecAnnotation with any value makes the commands fail that the guest agent is to run. Only KubeVirt's launchers notice.
+	ExecAnnotation = "fake.guest/exec"
 	// HoldAnnotation with the value "true" keeps the guest from booting. Only KubeVirt's processes notice.
 	HoldAnnotation = "fake.guest/hold"
 	// CrashAnnotation with the value "true" ends every start of the guest before it runs, as a launcher that crashes. Only

@@ -74,7 +74,7 @@ func (d deaf) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
-// virsh plays virsh as it reads one line, by which it asks a guest agent whether its guest is frozen.
+// virsh plays virsh as it reads one line, by which it asks a guest agent whether its guest is frozen, or has it run a command.
 func (c *Cluster) virsh(ctx context.Context, namespace, name string, stdin io.Reader, stdout, stderr io.Writer) error {
 	line, err := bufio.NewReader(stdin).ReadString('\n')
 	if err != nil {
@@ -91,7 +91,10 @@ func (c *Cluster) virsh(ctx context.Context, namespace, name string, stdin io.Re
 	if err != nil {
 		return err
 	}
-	asked := slices.Contains(argv, "qemu-agent-command") && slices.Contains(argv, `'{"execute":"guest-fsfreeze-status"}'`)
+	_, quoted, _ := strings.Cut(line, "'")
+	quoted, _, _ = strings.Cut(quoted, "'")
+	var request struct{ Execute string }
+	asked := slices.Contains(argv, "qemu-agent-command") && json.Unmarshal([]byte(quoted), &request) == nil
 	switch agent := vmi.GetAnnotations()[AgentAnnotation]; {
 	case !asked || !slices.Contains(argv, namespace+"_"+domain):
 		fmt.Fprintf(stderr, "error: this is not known here: %q\n", line)
@@ -103,11 +106,20 @@ func (c *Cluster) virsh(ctx context.Context, namespace, name string, stdin io.Re
 		fmt.Fprintln(stderr, "error: internal error: unable to execute QEMU agent command 'guest-fsfreeze-status': The command guest-fsfreeze-status has been disabled for this instance")
 		return nil
 	}
-	status := "thawed"
-	if c.Guest.IsFrozen(namespace, domain) {
-		status = "frozen"
+	switch request.Execute {
+	case "guest-fsfreeze-status":
+		status := "thawed"
+		if c.Guest.IsFrozen(namespace, domain) {
+			status = "frozen"
+		}
+		fmt.Fprintf(stdout, "{\"return\":%q}\n\n", status)
+	case "guest-exec":
+		fmt.Fprint(stdout, "{\"return\":{\"pid\":4711}}\n\n")
+	case "guest-exec-status":
+		fmt.Fprintf(stdout, "{\"return\":{\"exited\":true,\"exitcode\":%d,\"out-data\":\"cGxheWVkCg==\"}}\n\n", len(vmi.GetAnnotations()[ExecAnnotation]))
+	default:
+		fmt.Fprintf(stderr, "error: the command %s has not been found\n", request.Execute)
 	}
-	fmt.Fprintf(stdout, "{\"return\":%q}\n\n", status)
 	return nil
 }
 
