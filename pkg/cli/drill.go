@@ -189,7 +189,7 @@ func (o *drillOptions) chosen(ctx context.Context, contents *verification, live 
 	if len(chosen) == 0 {
 		return nil, fmt.Errorf("there is no VirtualMachine to rehearse in backup %s", contents.backup.Name)
 	}
-	slices.SortFunc(chosen, func(a, b drill.VM) int { return strings.Compare(a.ID.String(), b.ID.String()) })
+	slices.SortFunc(chosen, func(a, b drill.VM) int { return strings.Compare(a.String(), b.String()) })
 	return chosen, nil
 }
 
