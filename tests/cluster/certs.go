@@ -19,9 +19,6 @@ import (
 	"k8s.io/client-go/util/keyutil"
 )
 
-// serviceIP is the first address of the service range, which the API server gives to its own service.
-const serviceIP = "10.0.0.1"
-
 // An authority issues the certificates of one cluster into a folder.
 type authority struct {
 	dir  string
@@ -88,7 +85,7 @@ func (a *authority) sign(name string, groups []string) (identity, error) {
 		SerialNumber: serial,
 		Subject:      pkix.Name{CommonName: name, Organization: groups},
 		DNSNames:     []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"},
-		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1), net.ParseIP(serviceIP), net.ParseIP(MachineAddress)},
+		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1), net.ParseIP(ServiceAddress), net.ParseIP(MachineAddress)},
 		NotBefore:    a.cert.NotBefore,
 		NotAfter:     time.Now().AddDate(1, 0, 0),
 		KeyUsage:     x509.KeyUsageDigitalSignature,

@@ -55,7 +55,7 @@ func startControlPlane(ctx context.Context, c *Cluster) error {
 	if err := newKey(c.path("pki", "service-accounts.key")); err != nil {
 		return err
 	}
-	port, err := c.port()
+	port, err := c.serverPort()
 	if err != nil {
 		return err
 	}
@@ -125,7 +125,7 @@ func startAPIServer(ctx context.Context, c *Cluster, port int, etcd, tokens stri
 		name:   "kube-apiserver",
 		binary: c.binaries["kube-apiserver"],
 		args: append([]string{
-			"--bind-address=127.0.0.1", "--advertise-address=127.0.0.1", "--secure-port=" + strconv.Itoa(port),
+			"--bind-address=" + c.serverAddress(), "--advertise-address=127.0.0.1", "--secure-port=" + strconv.Itoa(port),
 			"--endpoint-reconciler-type=none", // a loopback address is not allowed in endpoints
 			"--etcd-servers=" + etcd, "--etcd-cafile=" + c.authority.bundle(), "--etcd-certfile=" + server.cert, "--etcd-keyfile=" + server.key,
 			"--tls-cert-file=" + server.cert, "--tls-private-key-file=" + server.key, "--client-ca-file=" + c.authority.bundle(),

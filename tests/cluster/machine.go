@@ -4,9 +4,9 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -24,17 +24,26 @@ type Machine struct {
 	Cgroup string
 	// Images are from BuildImages.
 	Images Images
+	// Plugin is the built plugin, which goes into an image for Velero.
+	Plugin string
 }
 
-// MachineAddress is that of a Machine. A kubelet does not take a loopback address, but any other of the loopback device.
-const MachineAddress = "10.99.0.1"
+// A Machine has these addresses.
+const (
+	// MachineAddress is that of the node. A kubelet does not take a loopback address, but any other of the loopback device.
+	MachineAddress = "10.99.0.1"
+	// ServiceAddress is where pods look for the API server: the first address of the service range, which the API server gives to its
+	// own service. It listens there itself, so that nothing has to forward.
+	ServiceAddress = "10.0.0.1"
+)
 
 // machine runs containers on the one node.
 var machine = part{
 	name: realNode,
-	programs: []Program{{
-		Name: "kubelet", Module: "kubelet", Package: "k8s.io/kubernetes/cmd/kubelet", LDFlags: stamped(kubernetesVersion, "kubernetes"),
-	}},
+	programs: []Program{
+		{Name: "kubelet", Module: "kubelet", Package: "k8s.io/kubernetes/cmd/kubelet", LDFlags: stamped(kubernetesVersion, "kubernetes")},
+		storePluginProgram("hack/" + storePluginCopy),
+	},
 	start: startMachine,
 }
 
@@ -55,11 +64,19 @@ func startMachine(ctx context.Context, c *Cluster) error {
 	if err := c.startContainerd(ctx); err != nil {
 		return err
 	}
-	if _, err := runProgram(ctx, "ctr", c.supervisor.environment(), "--address", containerdSocket, "--namespace", "k8s.io",
-		"images", "import", c.options.Machine.Images.Launcher); err != nil {
-		return fmt.Errorf("loading the image of virt-launcher: %w", err)
+	if err := c.loadImage(ctx, c.options.Machine.Images.Launcher); err != nil {
+		return err
 	}
 	return c.startRealKubelet(ctx)
+}
+
+// loadImage makes an image known to containerd, from its archive.
+func (c *Cluster) loadImage(ctx context.Context, archive string) error {
+	_, err := runProgram(ctx, "ctr", c.supervisor.environment(), "--address", containerdSocket, "--namespace", "k8s.io", "images", "import", archive)
+	if err != nil {
+		return fmt.Errorf("loading the image %s: %w", archive, err)
+	}
+	return nil
 }
 
 const containerdConfig = `version = 2
@@ -78,7 +95,7 @@ conf_dir = %q
 runtime_type = "io.containerd.runc.v2"
 `
 
-// podNetwork gives each pod an address, though nothing here talks to pods that are not in the node's network.
+// podNetwork gives each pod an address. Pods reach the node's addresses, and nothing else.
 const podNetwork = `{"cniVersion": "0.4.0", "name": "pods", "plugins": [
   {"type": "bridge", "bridge": "cni0", "isGateway": true, "ipMasq": false, "ipam": {
     "type": "host-local", "dataDir": "/run/cni-ipam", "ranges": [[{"subnet": "10.98.0.0/16"}]], "routes": [{"dst": "0.0.0.0/0"}]}},
@@ -133,6 +150,7 @@ func (c *Cluster) startRealKubelet(ctx context.Context) error {
 		// It takes machines as they are, and their cgroups of either version.
 		"cgroupDriver": "cgroupfs", "cgroupsPerQOS": false, "cgroupRoot": c.options.Machine.Cgroup, "resolvConf": "", "enforceNodeAllocatable": []string{}, "failCgroupV1": false, "failSwapOn": false,
 		"evictionHard": map[string]any{}, "imageGCHighThresholdPercent": 100,
+		"podLogsDir": c.path("logs", "pods"),
 	})
 	if err != nil {
 		return err
@@ -163,24 +181,16 @@ func (k *kubeVirtSite) onMachine(daemonSet *unstructured.Unstructured) error {
 	if err != nil {
 		return err
 	}
-	address, err := url.Parse(k.cluster.server)
-	if err != nil {
-		return err
-	}
 	for _, kind := range []string{"containers", "initContainers"} {
 		containers, _ := spec[kind].([]any)
 		for _, item := range containers {
-			container := item.(map[string]any)
-			environment, _ := container["env"].([]any)
+			environment, _ := item.(map[string]any)["env"].([]any)
 			for _, variable := range environment {
 				// Where the hypervisor's device is listed as there, the node labeller makes it; whether it works is another matter.
 				if v := variable.(map[string]any); v["name"] == "HYPERVISOR_DEVICE" {
 					v["value"] = "none"
 				}
 			}
-			// Nothing here serves the address that a Service would have.
-			container["env"] = append(environment, map[string]any{"name": "KUBERNETES_SERVICE_HOST", "value": address.Hostname()},
-				map[string]any{"name": "KUBERNETES_SERVICE_PORT", "value": address.Port()})
 		}
 	}
 	return unstructured.SetNestedMap(daemonSet.Object, spec, "spec", "template", "spec")
@@ -220,6 +230,30 @@ func (c *Cluster) handlerPort() (int, error) {
 		return virtHandlerPort, nil
 	}
 	return c.port()
+}
+
+// serverPort returns where the API server listens: on a Machine at the port of its service.
+func (c *Cluster) serverPort() (int, error) {
+	if c.options.Machine != nil {
+		return 443, nil
+	}
+	return c.port()
+}
+
+// serverAddress returns the address at which the API server listens: on a Machine at all of them.
+func (c *Cluster) serverAddress() string {
+	if c.options.Machine != nil {
+		return "0.0.0.0"
+	}
+	return "127.0.0.1"
+}
+
+// address returns where something listens that pods use, too.
+func (c *Cluster) address(port int) string {
+	if c.options.Machine != nil {
+		return net.JoinHostPort(MachineAddress, strconv.Itoa(port))
+	}
+	return loopback(port)
 }
 
 // nodes is how many the cluster has.

@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 )
@@ -102,7 +103,7 @@ func (i imageBuilder) launcher(ctx context.Context) (string, error) {
 	for _, p := range launcherPrograms {
 		arguments = append(arguments, i.binaries[p.Name])
 	}
-	return i.makeAnd(ctx, packImage, "launcher-layer.sh", "the image of virt-launcher", arguments...)
+	return i.makeAnd(ctx, packLauncher, "launcher-layer.sh", "the image of virt-launcher", arguments...)
 }
 
 func (i imageBuilder) guest(ctx context.Context) (disk, efi string, err error) {
@@ -160,24 +161,28 @@ func (i imageBuilder) makeAnd(ctx context.Context, finish func(path string) erro
 	return result, os.Rename(partial, result)
 }
 
+// packLauncher makes of a layer the image of virt-launcher, virt-handler and sandboxes.
+func packLauncher(layer string) error {
+	return packImage(layer, map[string]any{
+		"Env": []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+		"Cmd": []string{"sleep", "infinity"},
+	}, launcherImage("virt-launcher"), launcherImage("virt-handler"))
+}
+
 // packImage makes of a layer an archive of the image with just that, as docker save does.
-func packImage(layer string) (err error) {
+func packImage(layer string, run map[string]any, names ...string) (err error) {
 	id, size, err := digest(layer)
 	if err != nil {
 		return err
 	}
 	config, err := json.Marshal(map[string]any{
-		"architecture": "amd64", "os": "linux",
-		"config": map[string]any{
-			"Env": []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
-			"Cmd": []string{"sleep", "infinity"}, // it is the image of sandboxes, too
-		},
+		"architecture": runtime.GOARCH, "os": "linux", "config": run,
 		"rootfs": map[string]any{"type": "layers", "diff_ids": []string{"sha256:" + id}},
 	})
 	if err != nil {
 		return err
 	}
-	manifest, err := json.Marshal([]any{map[string]any{"Config": "config.json", "RepoTags": []string{launcherImage("virt-launcher"), launcherImage("virt-handler")}, "Layers": []string{"layer.tar"}}})
+	manifest, err := json.Marshal([]any{map[string]any{"Config": "config.json", "RepoTags": names, "Layers": []string{"layer.tar"}}})
 	if err != nil {
 		return err
 	}

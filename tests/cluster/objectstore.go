@@ -36,11 +36,12 @@ func startObjectStore(ctx context.Context, c *Cluster) error {
 	if err != nil {
 		return err
 	}
-	c.store = store{url: "http://" + loopback(port), accessKey: rand.Text(), secretKey: rand.Text()}
+	address := c.address(port)
+	c.store = store{url: "http://" + address, accessKey: rand.Text(), secretKey: rand.Text()}
 	_, err = c.supervisor.start(ctx, command{
 		name:   "versitygw",
 		binary: c.binaries["versitygw"],
-		args:   []string{"--port", loopback(port), "--region", region, "--health", "/health", "posix", "--sidecar", metadata, c.storage("s3", "data")},
+		args:   []string{"--port", address, "--region", region, "--health", "/health", "posix", "--sidecar", metadata, c.storage("s3", "data")},
 		env:    []string{"ROOT_ACCESS_KEY=" + c.store.accessKey, "ROOT_SECRET_KEY=" + c.store.secretKey},
 		ready: func(ctx context.Context) error {
 			return answersOK(ctx, http.DefaultClient, c.store.url+"/health", "")

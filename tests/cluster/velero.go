@@ -20,10 +20,7 @@ var veleroServer = part{
 	name: "Velero server",
 	programs: []Program{
 		veleroProgram,
-		{
-			Name: objectStorePlugin, Module: "velero", Package: "github.com/vmware-tanzu/velero-plugin-for-aws/velero-plugin-for-aws",
-			Pinned: true, // the module proxy has no older one
-		},
+		storePluginProgram(objectStorePlugin),
 	},
 	start: startVelero,
 }
@@ -33,6 +30,12 @@ var veleroProgram = Program{
 	// The second flag: Velero leaves a library's second metrics server at its default, port 8080 on all addresses, and
 	// has no option to change it. Two servers on one machine need it off.
 	LDFlags: "-X github.com/vmware-tanzu/velero/pkg/buildinfo.Version=" + releaseMark + " -X sigs.k8s.io/controller-runtime/pkg/metrics/server.DefaultBindAddress=0",
+}
+
+// storePluginProgram returns a program of the S3 plugin.
+func storePluginProgram(folder string) Program {
+	// Pinned, because the module proxy has no older one.
+	return Program{Name: filepath.Base(folder), Module: "velero", Package: "github.com/vmware-tanzu/velero-plugin-for-aws/" + folder, Pinned: true}
 }
 
 const (
@@ -47,23 +50,32 @@ func startVelero(ctx context.Context, c *Cluster) error {
 	if err := os.WriteFile(c.path("credentials"), []byte(credentials), 0o600); err != nil {
 		return fmt.Errorf("writing the credentials: %w", err)
 	}
-	if err := c.clients.createAll(ctx, veleroObjects(c.store, !c.options.VeleroDefaults)...); err != nil {
-		return err
+	start := c.startVeleroProcess
+	if c.options.Machine != nil {
+		start = c.installVelero
 	}
-	if err := copyProgram(c.binaries[objectStorePlugin], c.path("plugins")); err != nil {
-		return err
-	}
-	if err := c.startVeleroServer(ctx); err != nil {
+	if err := start(ctx); err != nil {
 		return err
 	}
 	location := object("velero.io/v1", "BackupStorageLocation", VeleroNamespace, "default")
 	err := c.clients.await(ctx, location, "Available", time.Minute, func(live *unstructured.Unstructured) bool {
 		return nestedString(live, "status", "phase") == "Available"
 	})
-	if err != nil {
+	if err != nil && c.velero != nil {
 		return fmt.Errorf("%w%s", err, c.velero.logTail())
 	}
-	return nil
+	return err
+}
+
+// startVeleroProcess starts the server outside of the cluster.
+func (c *Cluster) startVeleroProcess(ctx context.Context) error {
+	if err := c.clients.createAll(ctx, veleroObjects(c.store, !c.options.VeleroDefaults)...); err != nil {
+		return err
+	}
+	if err := copyProgram(c.binaries[objectStorePlugin], c.path("plugins")); err != nil {
+		return err
+	}
+	return c.startVeleroServer(ctx)
 }
 
 // frequentPolling is the variable of Velero's server by which it looks at a snapshot every second.
@@ -179,6 +191,9 @@ func (c *Cluster) RemovePlugin(ctx context.Context, name string) error {
 
 // ReplacePlugin is RemovePlugin and InstallPlugin, and restarts the server once, with further arguments. Either may be empty.
 func (c *Cluster) ReplacePlugin(ctx context.Context, name, binary string, args ...string) error {
+	if c.options.Machine != nil {
+		return errors.New("changing Velero's plugins: on a Machine they come from images when it starts")
+	}
 	if err := c.supervisor.stop(c.velero); err != nil {
 		return err
 	}
@@ -228,6 +243,9 @@ func (c *Cluster) KillPlugin(name string) (int, error) {
 
 // KillVelero kills the server, as the kernel does when memory runs out, with its plugins, and starts it again.
 func (c *Cluster) KillVelero(ctx context.Context) error {
+	if c.options.Machine != nil {
+		return c.killVeleroInPod(ctx)
+	}
 	if err := errors.Join(c.velero.end(syscall.SIGKILL, 5*time.Second), c.supervisor.remove(c.velero)); err != nil {
 		return err
 	}

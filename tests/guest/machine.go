@@ -69,7 +69,9 @@ func setUp(dir string) error {
 	if err := unix.Sethostname([]byte(cluster.NodeName)); err != nil {
 		return err
 	}
-	for _, line := range []string{"link set lo up", "address add " + cluster.MachineAddress + "/32 dev lo"} {
+	for _, line := range []string{
+		"link set lo up", "address add " + cluster.MachineAddress + "/32 dev lo", "address add " + cluster.ServiceAddress + "/32 dev lo",
+	} {
 		if out, err := exec.Command("ip", strings.Fields(line)...).CombinedOutput(); err != nil {
 			return fmt.Errorf("ip %s: %w: %s", line, err, out)
 		}

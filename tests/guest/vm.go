@@ -40,15 +40,12 @@ func Start(ctx context.Context, plugin string, progress io.Writer) (*NodeCluster
 	c, err := cluster.Start(ctx, cluster.Options{
 		Dir:      filepath.Join(dir, clusterFolder),
 		Progress: progress,
-		Machine:  &cluster.Machine{Dir: filepath.Join(dir, machineFolder), Cgroup: "/" + filepath.Base(dir), Images: images},
+		Machine:  &cluster.Machine{Dir: filepath.Join(dir, machineFolder), Cgroup: "/" + filepath.Base(dir), Images: images, Plugin: plugin},
 	})
 	if err != nil {
 		return nil, err
 	}
 	w := &NodeCluster{Cluster: c, images: images}
-	if err := c.InstallPlugin(ctx, plugin); err != nil {
-		return w, err
-	}
 	if w.core, err = kubernetes.NewForConfig(c.RESTConfig); err != nil {
 		return w, err
 	}
