@@ -35,12 +35,12 @@ func (c *Cluster) Bytes(ctx context.Context, namespace, claim string) (string, e
 
 // SnapshotBytes returns the path of the file that holds the bytes of a CSI snapshot, by its handle.
 func (c *Cluster) SnapshotBytes(handle string) string {
-	return c.path("csi", "snapshots", handle, "files", "disk.img")
+	return c.storage("csi", "snapshots", handle, "files", "disk.img")
 }
 
 // SnapshotTook returns how long the CSI driver needed for a snapshot, by its handle.
 func (c *Cluster) SnapshotTook(handle string) (time.Duration, error) {
-	content, err := os.ReadFile(c.path("csi", "snapshots", handle, "item.json"))
+	content, err := os.ReadFile(c.storage("csi", "snapshots", handle, "item.json"))
 	if err != nil {
 		return 0, fmt.Errorf("reading of a snapshot: %w", err)
 	}

@@ -85,10 +85,10 @@ func runMachine(ctx context.Context) (code int, err error) {
 	// The machine is gone, and what it mounted with it.
 	err = errors.Join(err, removeCgroups("/sys/fs/cgroup", filepath.Base(dir)), detachLoops(dir))
 	if code != 0 && ctx.Err() == nil {
-		fmt.Fprintln(os.Stderr, "guest: logs are in", filepath.Join(dir, clusterFolder, "logs"))
+		fmt.Fprintln(os.Stderr, "guest: logs are in", filepath.Join(dir, clusterFolder+"*", "logs"))
 		// The disks and images are too much to keep.
 		return code, errors.Join(err, os.WriteFile(filepath.Join(dir, failed), nil, 0o644),
-			os.RemoveAll(filepath.Join(dir, machineFolder)), os.RemoveAll(filepath.Join(dir, clusterFolder, "csi")))
+			os.RemoveAll(filepath.Join(dir, machineFolder)), os.RemoveAll(filepath.Join(dir, storageFolder)))
 	}
 	return code, errors.Join(err, os.RemoveAll(dir))
 }

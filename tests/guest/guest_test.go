@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"velero-plugin-for-kubevirt/pkg/consistency"
+	"velero-plugin-for-kubevirt/tests/cluster"
 	"velero-plugin-for-kubevirt/tests/story"
 )
 
@@ -23,22 +24,22 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "guest:", err)
 		os.Exit(1)
 	}
-	told := make(chan struct{})
-	go func() {
-		select {
-		case <-site.Cluster.Done(): // the stories would only wait for what cannot come any more
-			fmt.Fprintln(os.Stderr, "FAIL: the stories end here:", site.Cluster.Err())
-			os.Exit(1)
-		case <-told:
-		}
-	}()
+	watch()
 	code := m.Run()
-	close(told)
 	if err := site.Cluster.Stop(); err != nil {
 		fmt.Fprintln(os.Stderr, "guest:", err)
 		code = 1
 	}
 	os.Exit(code)
+}
+
+// watch ends the stories with their cluster: they would only wait for what cannot come any more.
+func watch() {
+	go func(c *cluster.Cluster) {
+		<-c.Done()
+		fmt.Fprintln(os.Stderr, "FAIL: the stories end here:", c.Err())
+		os.Exit(1)
+	}(site.Cluster)
 }
 
 // patience is for what a busy machine without hardware virtualisation needs a while for: to boot a guest, above all.

@@ -105,7 +105,7 @@ type file struct{ device, inode uint64 }
 // not end with namespaces, either.
 func detachLoops(dir string) error {
 	disks := map[file]bool{}
-	err := filepath.WalkDir(filepath.Join(dir, clusterFolder, "csi"), func(path string, entry fs.DirEntry, err error) error {
+	err := filepath.WalkDir(filepath.Join(dir, storageFolder), func(path string, entry fs.DirEntry, err error) error {
 		var stat unix.Stat_t
 		if err == nil && entry.Type().IsRegular() {
 			err = unix.Lstat(path, &stat)

@@ -16,10 +16,12 @@ import (
 	"velero-plugin-for-kubevirt/tests/cluster"
 )
 
-// In the machine's folder containers and the kubelet keep their files, and the cluster its own.
+// In the machine's folder containers and the kubelet keep their files, each cluster its own, and all of them what is stored: disks, and what
+// the object store has.
 const (
 	machineFolder = "machine"
 	clusterFolder = "cluster"
+	storageFolder = "storage"
 )
 
 // beFirst is the first process of the machine: it sets it up, starts this program once more, and reaps what others leave behind. When
@@ -108,13 +110,22 @@ func mountVar(dir string) error {
 			return fmt.Errorf("mounting an overlay over %s: %w", path, err)
 		}
 	}
-	// Its volumes are mounted there: it must not be an overlay.
-	kubelet := filepath.Join(dir, machineFolder, "kubelet")
-	if err := errors.Join(os.MkdirAll(kubelet, 0o755), os.MkdirAll("/var/lib/kubelet", 0o755)); err != nil {
+	return mountKubelet(dir)
+}
+
+// mountKubelet gives the kubelet an empty folder. Its volumes are mounted there: it must not be an overlay.
+func mountKubelet(dir string) error {
+	folder, err := os.MkdirTemp(filepath.Join(dir, machineFolder), "kubelet-")
+	if err != nil {
 		return err
 	}
-	return unix.Mount(kubelet, "/var/lib/kubelet", "", unix.MS_BIND, "")
+	if err := errors.Join(os.Chmod(folder, 0o755), os.MkdirAll(kubeletFolder, 0o755)); err != nil {
+		return err
+	}
+	return unix.Mount(folder, kubeletFolder, "", unix.MS_BIND, "")
 }
+
+const kubeletFolder = "/var/lib/kubelet"
 
 // loopDevices is how many there are to find a free one among, and loopMajor their number (Linux, include/uapi/linux/major.h).
 const loopDevices, loopMajor = 64, 7

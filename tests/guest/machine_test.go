@@ -37,7 +37,7 @@ func TestBeAMachine(t *testing.T) {
 		if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err == nil {
 			cgroup = filepath.Join("/sys/fs/cgroup", filepath.Base(dir))
 		}
-		disks := filepath.Join(dir, clusterFolder, "csi")
+		disks := filepath.Join(dir, storageFolder, "csi")
 		script := "set -e; mkdir -p " + cgroup + "/pod; mount -t tmpfs marked-by-guest-test /mnt; ip link add br-guest-test type bridge; " +
 			"mkdir -p " + disks + "; cd " + disks + "; truncate --size=1M disk.img; " +
 			"losetup --find $(losetup --find --show disk.img); setsid sleep 98765 & echo ready"

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -26,8 +27,11 @@ type NodeCluster struct {
 	*story.Site
 	Cluster *cluster.Cluster
 
-	images cluster.Images
-	core   kubernetes.Interface
+	images   cluster.Images
+	plugin   string
+	progress io.Writer
+	started  int // clusters, one after another
+	core     kubernetes.Interface
 }
 
 // Start brings the site up. It must be called inside, see Enter.
@@ -36,21 +40,30 @@ func Start(ctx context.Context, plugin string, progress io.Writer) (*NodeCluster
 	if err != nil {
 		return nil, err
 	}
-	dir := os.Getenv(dirVariable)
-	c, err := cluster.Start(ctx, cluster.Options{
-		Dir:      filepath.Join(dir, clusterFolder),
-		Progress: progress,
-		Machine:  &cluster.Machine{Dir: filepath.Join(dir, machineFolder), Cgroup: "/" + filepath.Base(dir), Images: images, Plugin: plugin},
+	w := &NodeCluster{images: images, plugin: plugin, progress: progress}
+	return w, w.start(ctx)
+}
+
+// start starts the next cluster.
+func (w *NodeCluster) start(ctx context.Context) (err error) {
+	w.started++
+	dir, number := os.Getenv(dirVariable), strconv.Itoa(w.started)
+	w.Cluster, err = cluster.Start(ctx, cluster.Options{
+		Dir:      filepath.Join(dir, clusterFolder+number),
+		Storage:  filepath.Join(dir, storageFolder),
+		Progress: w.progress,
+		Machine: &cluster.Machine{
+			Dir: filepath.Join(dir, machineFolder, "containers"+number), Cgroup: "/" + filepath.Base(dir), Images: w.images, Plugin: w.plugin,
+		},
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	w := &NodeCluster{Cluster: c, images: images}
-	if w.core, err = kubernetes.NewForConfig(c.RESTConfig); err != nil {
-		return w, err
+	if w.core, err = kubernetes.NewForConfig(w.Cluster.RESTConfig); err != nil {
+		return err
 	}
-	w.Site, err = story.NewSite(c.RESTConfig, cluster.VeleroNamespace, c.Velero)
-	return w, err
+	w.Site, err = story.NewSite(w.Cluster.RESTConfig, cluster.VeleroNamespace, w.Cluster.Velero)
+	return err
 }
 
 // A VM is a virtual machine with a root disk and a data disk, each a claim: NAME-root is a file system with an image, NAME-data a block

@@ -30,7 +30,7 @@ const patience = 10 * time.Minute
 
 func run(ctx context.Context, plugin string) (err error) {
 	w, err := guest.Start(ctx, plugin, os.Stderr)
-	if w != nil {
+	if w != nil && w.Cluster != nil {
 		defer func() { err = errors.Join(err, w.Cluster.Stop()) }()
 	}
 	if err != nil {
