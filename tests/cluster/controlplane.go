@@ -61,14 +61,21 @@ func startControlPlane(ctx context.Context, c *Cluster) error {
 	}
 	c.server = "https://" + loopback(port)
 	// With a certificate, the API server would verify its signature anew at every request.
-	token := rand.Text()
-	tokens := c.path("pki", "tokens.csv")
-	if err := os.WriteFile(tokens, []byte(token+",admin,admin,system:masters\n"), 0o600); err != nil {
-		return fmt.Errorf("writing the administrator's token: %w", err)
+	tokens, lines := c.path("pki", "tokens.csv"), ""
+	for _, user := range []struct{ name, kubeconfig string }{{"admin", "kubeconfig"}, {veleroUser, "velero.kubeconfig"}} {
+		token := rand.Text()
+		lines += token + "," + user.name + "," + user.name + ",system:masters\n"
+		if _, err := c.writeUserKubeconfig(user.kubeconfig, &clientcmdapi.AuthInfo{Token: token}); err != nil {
+			return err
+		}
 	}
-	if c.Kubeconfig, err = c.writeUserKubeconfig("kubeconfig", &clientcmdapi.AuthInfo{Token: token}); err != nil {
-		return err
+	if err := os.WriteFile(tokens, []byte(lines), 0o600); err != nil {
+		return fmt.Errorf("writing tokens: %w", err)
 	}
+	if err := os.WriteFile(c.path("pki", "audit.yaml"), []byte(auditPolicy), 0o644); err != nil {
+		return fmt.Errorf("writing the audit policy: %w", err)
+	}
+	c.Kubeconfig = c.path("kubeconfig")
 	if c.RESTConfig, err = clientcmd.BuildConfigFromFlags("", c.Kubeconfig); err != nil {
 		return fmt.Errorf("reading the kubeconfig: %w", err)
 	}
@@ -136,6 +143,7 @@ func startAPIServer(ctx context.Context, c *Cluster, port int, etcd, tokens stri
 			"--service-account-issuer=https://kubernetes.default.svc",
 			"--service-cluster-ip-range=10.0.0.0/24",
 			"--authorization-mode=RBAC", "--allow-privileged=true",
+			"--audit-policy-file=" + c.path("pki", "audit.yaml"), "--audit-log-path=" + c.auditLog(),
 			// Aggregated API servers learn from the front proxy who is asking.
 			"--requestheader-client-ca-file=" + c.authority.bundle(), "--requestheader-allowed-names=front-proxy-client",
 			"--requestheader-username-headers=X-Remote-User", "--requestheader-uid-headers=X-Remote-Uid",

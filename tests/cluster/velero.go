@@ -57,8 +57,13 @@ func startVelero(ctx context.Context, c *Cluster) error {
 	if err := start(ctx); err != nil {
 		return err
 	}
+	return c.awaitLocation(ctx)
+}
+
+// awaitLocation waits until Velero has seen that it can use the object store.
+func (c *Cluster) awaitLocation(ctx context.Context) error {
 	location := object("velero.io/v1", "BackupStorageLocation", VeleroNamespace, "default")
-	err := c.clients.await(ctx, location, "Available", time.Minute, func(live *unstructured.Unstructured) bool {
+	err := c.clients.await(ctx, location, "Available", 2*time.Minute, func(live *unstructured.Unstructured) bool {
 		return nestedString(live, "status", "phase") == "Available"
 	})
 	if err != nil && c.velero != nil {
@@ -131,7 +136,7 @@ func (c *Cluster) startVeleroServer(ctx context.Context, args ...string) error {
 		"--metrics-address", loopback(metrics), "--profiler-address", "", "--log-level", "info",
 	}
 	environment := []string{
-		"KUBECONFIG=" + c.Kubeconfig, "AWS_SHARED_CREDENTIALS_FILE=" + c.path("credentials"),
+		"KUBECONFIG=" + c.path("velero.kubeconfig"), "AWS_SHARED_CREDENTIALS_FILE=" + c.path("credentials"),
 		"GOGC=100", // as people run it, and its plugins: the bench measures them
 	}
 	if !c.options.VeleroDefaults {

@@ -19,19 +19,19 @@ type programImage struct {
 }
 
 const (
-	veleroUser      = 1002
-	veleroGroup     = 1000
-	pluginUser      = 65532
+	veleroID        = 1002
+	veleroGroupID   = 1000
+	pluginID        = 65532
 	storePluginCopy = "cp-plugin"
 )
 
 // veleroImages are those of Velero, its S3 plugin and this plugin, each made as its Dockerfile makes it.
 func (c *Cluster) veleroImages() []programImage {
-	user := fmt.Sprintf("%d:%d", pluginUser, pluginUser)
+	user := fmt.Sprintf("%d:%d", pluginID, pluginID)
 	return []programImage{
 		{
 			name: veleroImage, programs: map[string]string{"velero": c.binaries["velero"]},
-			config: map[string]any{"User": fmt.Sprintf("%d:%d", veleroUser, veleroGroup), "Env": []string{"PATH=/", "HOME=/tmp"}},
+			config: map[string]any{"User": fmt.Sprintf("%d:%d", veleroID, veleroGroupID), "Env": []string{"PATH=/", "HOME=/tmp"}},
 		},
 		{
 			name: storePluginImage,

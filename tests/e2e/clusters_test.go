@@ -169,7 +169,7 @@ func stopAll() bool {
 	defer stopping.Unlock()
 	var errs []error
 	for _, c := range toStop {
-		errs = append(errs, c.Err(), c.Stop())
+		errs = append(errs, c.Err(), c.CheckRole("../../pkg/cluster/clusterrole.yaml"), c.Stop())
 	}
 	if err := errors.Join(errs...); err != nil {
 		fmt.Fprintln(os.Stderr, err)

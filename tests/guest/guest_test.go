@@ -4,6 +4,7 @@ package guest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -17,6 +18,9 @@ import (
 
 var site *NodeCluster
 
+// role grants what the plugin needs, besides what Velero needs itself.
+const role = "../../pkg/cluster/clusterrole.yaml"
+
 func TestMain(m *testing.M) {
 	ctx := Enter()
 	var err error
@@ -26,7 +30,7 @@ func TestMain(m *testing.M) {
 	}
 	watch()
 	code := m.Run()
-	if err := site.Cluster.Stop(); err != nil {
+	if err := errors.Join(site.Cluster.CheckRole(role), site.Cluster.Stop()); err != nil {
 		fmt.Fprintln(os.Stderr, "guest:", err)
 		code = 1
 	}
@@ -120,6 +124,7 @@ func TestAVMSurvives(t *testing.T) {
 	boots(t, vm)
 	t.Run("ByNamespace", func(t *testing.T) { survives(t, vm, "--include-namespaces", vm.Namespace) })
 	t.Run("ByLabel", func(t *testing.T) { survives(t, vm, "--selector", "app="+vm.Name) })
+	t.Run("WithoutClusterAdmin", func(t *testing.T) { restricted(t, vm) })
 	t.Run("Stopped", func(t *testing.T) { stopped(t, vm) })
 }
 
@@ -149,6 +154,20 @@ func survives(t *testing.T, vm VM, selection ...string) {
 	if found, ok := Found(lines); !ok || found != truth {
 		t.Errorf("the restored guest found %+v, the snapshots hold %+v", found, truth)
 	}
+}
+
+// restricted takes from Velero what it does not need, and the plugin the same.
+func restricted(t *testing.T, vm VM) {
+	t.Helper()
+	if err := site.Cluster.RestrictVelero(t.Context(), role); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := site.Cluster.UnrestrictVelero(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+	})
+	survives(t, vm, "--include-namespaces", vm.Namespace)
 }
 
 // stopped stops a guest, whose agent shuts it down: its disks are as good as frozen ones.
