@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"net/http"
 	"os"
 )
@@ -17,6 +18,8 @@ var objectStore = part{
 // A store is how to reach the object store.
 type store struct {
 	url, accessKey, secretKey string
+	command                   command
+	process                   *process
 }
 
 // bucket is the one bucket of the object store.
@@ -37,8 +40,8 @@ func startObjectStore(ctx context.Context, c *Cluster) error {
 		return err
 	}
 	address := c.address(port)
-	c.store = store{url: "http://" + address, accessKey: rand.Text(), secretKey: rand.Text()}
-	_, err = c.supervisor.start(ctx, command{
+	c.store.url, c.store.accessKey, c.store.secretKey = "http://"+address, rand.Text(), rand.Text()
+	c.store.command = command{
 		name:   "versitygw",
 		binary: c.binaries["versitygw"],
 		args:   []string{"--port", address, "--region", region, "--health", "/health", "posix", "--sidecar", metadata, c.storage("s3", "data")},
@@ -46,8 +49,24 @@ func startObjectStore(ctx context.Context, c *Cluster) error {
 		ready: func(ctx context.Context) error {
 			return answersOK(ctx, http.DefaultClient, c.store.url+"/health", "")
 		},
-	})
+	}
+	return c.startStore(ctx)
+}
+
+func (c *Cluster) startStore(ctx context.Context) (err error) {
+	c.store.process, err = c.supervisor.start(ctx, c.store.command)
 	return err
+}
+
+// WithoutObjectStore takes the object store away, calls do, and brings it back with all it had. It returns when Velero has noticed.
+func (c *Cluster) WithoutObjectStore(ctx context.Context, do func() error) error {
+	if err := c.supervisor.stop(c.store.process); err != nil {
+		return err
+	}
+	if err := errors.Join(do(), c.startStore(ctx)); err != nil {
+		return err
+	}
+	return c.awaitLocation(ctx)
 }
 
 // region is what client and server must agree on; it means nothing here.

@@ -3,11 +3,6 @@ package cluster
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
-	"syscall"
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -68,29 +63,14 @@ func (c *Cluster) installVelero(ctx context.Context) error {
 	return poll(ctx, "the Velero server to answer", c.veleroAnswers)
 }
 
-// killVeleroInPod kills the server, as the kernel does when memory runs out, with its plugins. The kubelet starts it again.
+// killVeleroInPod kills the server with its plugins. The kubelet starts it again.
 func (c *Cluster) killVeleroInPod(ctx context.Context) error {
-	commands, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	killed, err := KillCommands(func(args []string) bool { return len(args) > 1 && args[0] == "/velero" && args[1] == "server" })
+	if err == nil && killed != 1 {
+		err = fmt.Errorf("there were %d", killed)
+	}
 	if err != nil {
-		return err
-	}
-	killed := 0
-	for _, file := range commands {
-		content, err := os.ReadFile(file)
-		if err != nil || !strings.HasPrefix(string(content), "/velero\x00server\x00") {
-			continue // another, or it has just ended
-		}
-		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
-		if err != nil {
-			return err
-		}
-		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-			return fmt.Errorf("killing the Velero server: %w", err)
-		}
-		killed++
-	}
-	if killed != 1 {
-		return fmt.Errorf("killing the Velero server: there were %d", killed)
+		return fmt.Errorf("killing the Velero server: %w", err)
 	}
 	return poll(ctx, "the Velero server to answer again", c.veleroAnswers)
 }

@@ -28,20 +28,31 @@ import (
 func TestAnotherClusterRestores(t *testing.T) {
 	vm := VM{"harbour", "boat"}
 	boots(t, vm)
+	t.Run("AnUploadFails", func(t *testing.T) { uploadsFail(t, vm) })
 	byNamespace := moves(t, vm, "namespace", "--include-namespaces", vm.Namespace)
 	byLabel := moves(t, vm, "label", "--selector", "app="+vm.Name)
 	if size := bytesBelow(t, filepath.Join(site.Cluster.BucketDir(), "kopia", vm.Namespace)); size < dataSize/8 {
 		t.Errorf("the object store has %d bytes of the disks", size)
 	}
 
+	if err := site.Cluster.CheckRole(role); err != nil {
+		t.Error(err)
+	}
 	if err := site.LoseCluster(t.Context()); err != nil {
 		fmt.Fprintln(os.Stderr, "FAIL: there is no cluster any more:", err)
 		os.Exit(1)
 	}
 	watch()
 	useOtherStorage(t)
-	for _, moved := range []movedBackup{byNamespace, byLabel} {
-		t.Run(moved.name, func(t *testing.T) { moved.arrives(t, vm) })
+	for _, story := range []struct {
+		name string
+		tell func(t *testing.T, vm VM)
+	}{
+		{"ADownloadFails", byLabel.doesNotArrive},
+		{"ByNamespace", byNamespace.arrives},
+		{"ByLabel", byLabel.arrives},
+	} {
+		t.Run(story.name, func(t *testing.T) { story.tell(t, vm) })
 		if err := site.LoseNamespace(t.Context(), vm.Namespace); err != nil {
 			t.Fatal(err)
 		}
@@ -113,20 +124,10 @@ func useOtherStorage(t *testing.T) {
 // arrives restores a VM, which is held until its data is there, and looks at what its guest finds.
 func (b movedBackup) arrives(t *testing.T, vm VM) {
 	t.Helper()
-	if err := await(t.Context(), patience, "Velero to know of "+b.name, func() (bool, error) {
-		err := site.Get(t.Context(), client.ObjectKey{Namespace: cluster.VeleroNamespace, Name: b.name}, &velerov1.Backup{})
-		return err == nil, client.IgnoreNotFound(err)
-	}); err != nil {
-		t.Fatal(err)
-	}
-	restored := make(chan *story.Report, 1)
-	go func() {
-		report, err := site.Restore(t.Context(), b.name, b.name)
-		if err != nil {
-			t.Error(err)
-		}
-		restored <- report
-	}()
+	b.awaitSynced(t)
+	restored := inBackground(t, func() (*story.Report, error) {
+		return site.Restore(t.Context(), b.name, b.name, "--include-namespaces", vm.Namespace)
+	})
 	held := b.isHeld(t, vm)
 	report := <-restored
 	if report == nil {
@@ -147,6 +148,17 @@ func (b movedBackup) arrives(t *testing.T, vm VM) {
 		t.Errorf("%d numbers were stored before, and the restored guest found %+v", b.stored, found)
 	} else {
 		t.Logf("restore took %.1f s, the VM was held for %.1f s of it, and the guest found %+v", report.Took.Seconds(), held.Seconds(), found)
+	}
+}
+
+// awaitSynced waits until Velero has found the backup in the object store.
+func (b movedBackup) awaitSynced(t *testing.T) {
+	t.Helper()
+	if err := await(t.Context(), patience, "Velero to know of "+b.name, func() (bool, error) {
+		err := site.Get(t.Context(), client.ObjectKey{Namespace: cluster.VeleroNamespace, Name: b.name}, &velerov1.Backup{})
+		return err == nil, client.IgnoreNotFound(err)
+	}); err != nil {
+		t.Fatal(err)
 	}
 }
 

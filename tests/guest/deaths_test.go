@@ -3,13 +3,10 @@
 package guest
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
-	"strconv"
-	"syscall"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -129,20 +126,13 @@ func truthOf(t *testing.T, vm VM, report *story.BackupReport) Truth {
 
 // killMachine kills the QEMU of a VM.
 func killMachine(vm VM) error {
-	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	if err != nil {
-		return err
+	killed, err := cluster.KillCommands(func(args []string) bool {
+		return slices.ContainsFunc(args, func(arg string) bool {
+			return strings.HasPrefix(arg, fmt.Sprintf("guest=%s_%s,", vm.Namespace, vm.Name))
+		})
+	})
+	if err == nil && killed != 1 {
+		err = fmt.Errorf("%d QEMUs run %s/%s", killed, vm.Namespace, vm.Name)
 	}
-	for _, file := range files {
-		content, err := os.ReadFile(file)
-		if err != nil || !bytes.Contains(content, fmt.Appendf(nil, "guest=%s_%s,", vm.Namespace, vm.Name)) {
-			continue // another, or it has just ended
-		}
-		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
-		if err != nil {
-			return err
-		}
-		return syscall.Kill(pid, syscall.SIGKILL)
-	}
-	return fmt.Errorf("no QEMU runs %s/%s", vm.Namespace, vm.Name)
+	return err
 }
