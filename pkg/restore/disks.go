@@ -8,7 +8,6 @@ import (
 
 	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
 	"github.com/vmware-tanzu/velero/pkg/label"
-	"github.com/vmware-tanzu/velero/pkg/util/boolptr"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -21,11 +20,7 @@ import (
 // dataFacts gathers, for the kinds that are or have disks, where the data of each disk is. What an item needs has been restored before: by Velero's order
 // of resources, or because BringFirst has named it. So it is looked at, and nothing is guessed from filters.
 func (r *Run) dataFacts(ctx context.Context, id kubevirt.ID, obj, original map[string]any, in *rules.Input, restore *velerov1.Restore) (err error) {
-	in.NoVolumes = boolptr.IsSetToFalse(restore.Spec.RestorePVs)
-	in.There = func(id kubevirt.ID) (bool, error) {
-		found, err := r.reader.Get(ctx, target(id, restore))
-		return found != nil, err
-	}
+	in.There = func(id kubevirt.ID) (bool, error) { return r.isThere(ctx, target(id, restore)) }
 	switch id.GroupResource {
 	case kubevirt.PersistentVolumeClaims:
 		in.Data, err = r.dataOfItem(ctx, obj, in.Target, restore)
@@ -195,12 +190,13 @@ func (r *Run) lookAt(ctx context.Context, disk *rules.Disk, vm map[string]any, r
 	if err != nil || spec == nil {
 		return err
 	}
-	there := func(id kubevirt.ID) (bool, error) {
-		found, err := r.reader.Get(ctx, id)
-		return found != nil, err
-	}
-	disk.Refill, err = rules.RefillOf(spec, disk.Claim.Namespace, there)
+	disk.Refill, err = rules.RefillOf(spec, disk.Claim.Namespace, func(id kubevirt.ID) (bool, error) { return r.isThere(ctx, id) })
 	return err
+}
+
+func (r *Run) isThere(ctx context.Context, id kubevirt.ID) (bool, error) {
+	found, err := r.reader.Get(ctx, id)
+	return found != nil, err
 }
 
 // templateOf returns the spec of the DataVolume that KubeVirt makes for a VM's disk, nil when the VM has no template for it.

@@ -73,8 +73,6 @@ type Input struct {
 	Data Data
 	// Disks are those of a VM, or of a VirtualMachineInstance of its own.
 	Disks []Disk
-	// NoVolumes is whether the Restore asks for no volumes.
-	NoVolumes bool
 	// There tells whether an object is in the cluster. It may ask the API server.
 	There func(kubevirt.ID) (bool, error)
 	// Nodes are the labels of the cluster's nodes. They are gathered only for an item that has NodePins.

@@ -35,16 +35,28 @@ var selectionLabel = Rule{
 		if value == "" {
 			return Result{}, nil
 		}
-		if before := object.Label(obj, label); before != "" {
+		var result Result
+		if before := object.Label(obj, label); keepsOwn(obj, in.Resource, own, before, value) {
 			if _, err := object.SetAnnotation(obj, own, before); err != nil {
 				return Result{}, err
 			}
+			result.Changes = append(result.Changes, Change{Path: "metadata.annotations[" + own + "]", What: "kept what its label by which a restore selects it was"})
 		}
-		if _, err := object.SetLabel(obj, label, value); err != nil {
-			return Result{}, err
+		changed, err := object.SetLabel(obj, label, value)
+		if changed {
+			result.Changes = append(result.Changes, Change{Path: "metadata.labels[" + label + "]", What: "labelled it, to be selected by a restore"})
 		}
-		return Result{Changes: []Change{{Path: "metadata.labels[" + label + "]", What: "labelled it, to be selected by a restore"}}}, nil
+		return result, err
 	},
+}
+
+// keepsOwn tells whether an annotation is to keep the label's value that the object had itself. A VM may have its name there already, of its owner's will, and
+// keeps an empty value, too: so a restore knows which label was its own. Nobody calls a claim by its UID, so that one can only be this rule's.
+func keepsOwn(obj map[string]any, resource schema.GroupResource, annotation, before, value string) bool {
+	if resource == kubevirt.VirtualMachines {
+		return !object.HasAnnotation(obj, annotation)
+	}
+	return before != "" && before != value
 }
 
 // selectionLabelOf returns the label of a kind, and the annotation that keeps the value that the object had itself.
@@ -58,24 +70,32 @@ func selectionLabelOf(resource schema.GroupResource) (label, own string) {
 	return kubevirt.PVCUIDLabel, kubevirt.OriginalPVCUID
 }
 
-// removeSelectionLabel gives an object back the value that it had itself. Nobody calls a claim by its UID: kubevirt-velero-plugin keeps that of its own
-// label, too, when Velero calls it twice.
+// removeSelectionLabel gives an object back the value that it had itself. That kubevirt-velero-plugin keeps the claim's UID as its own value, too, when Velero
+// calls it twice, changes nothing.
 func removeSelectionLabel(obj map[string]any, resource schema.GroupResource) (Result, error) {
 	label, own := selectionLabelOf(resource)
+	if resource == kubevirt.VirtualMachines && !object.HasAnnotation(obj, own) {
+		return Result{}, nil // no backup of this plugin: the label is its own
+	}
 	before := object.Annotation(obj, own)
 	if resource != kubevirt.VirtualMachines && before == object.Label(obj, label) {
 		before = ""
 	}
-	object.DeleteAnnotation(obj, own)
-	if before != "" {
-		changed, err := object.SetLabel(obj, label, before)
-		if err != nil || !changed {
-			return Result{}, err
-		}
-	} else if !object.DeleteLabel(obj, label) {
-		return Result{}, nil
+	var result Result
+	if object.DeleteAnnotation(obj, own) {
+		result.Changes = append(result.Changes, Change{Path: "metadata.annotations[" + own + "]", What: "removed what its label by which a restore selects it was"})
 	}
-	return Result{Changes: []Change{{Path: "metadata.labels[" + label + "]", What: "removed the label by which a restore selects it"}}}, nil
+	var changed bool
+	var err error
+	if before != "" {
+		changed, err = object.SetLabel(obj, label, before)
+	} else {
+		changed = object.DeleteLabel(obj, label)
+	}
+	if changed {
+		result.Changes = append(result.Changes, Change{Path: "metadata.labels[" + label + "]", What: "removed the label by which a restore selects it"})
+	}
+	return result, err
 }
 
 // labelValue returns a name that is too long for a label cut, with the beginning of its hash, as Velero does it (Velero 1.18.1,

@@ -42,7 +42,7 @@ var warnings = map[Fate]string{
 // reason tells why the data of a disk does not come.
 func (d Disk) reason(in Input) string {
 	switch {
-	case in.NoVolumes:
+	case in.WithoutVolumes:
 		return "the Restore does not restore volumes"
 	case !d.Listed:
 		return "the backup does not have the disk"

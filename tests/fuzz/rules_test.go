@@ -40,9 +40,17 @@ func (s *script) input(phase rules.Phase, original map[string]any, objects []*un
 	if s.choose(2) == 1 {
 		in.StorageClasses = map[string]string{"standard": "fast"}
 	}
-	if s.choose(4) == 1 {
-		in.WaitingDisks = []string{"root"}
+	data := []rules.Data{rules.NoData, rules.FromSnapshot, rules.Coming, rules.There}
+	refills := []rules.Refill{rules.NoRefill, rules.BySource, rules.Blank}
+	in.Data = data[s.choose(4)]
+	if s.choose(2) == 1 {
+		in.Disks = []rules.Disk{{
+			Claim: kubevirt.ID{GroupResource: kubevirt.PersistentVolumeClaims, Namespace: "staging", Name: "root"}, Path: "spec.template.spec.volumes[0]",
+			Listed: s.choose(2) == 1, Data: data[s.choose(4)], Refill: refills[s.choose(3)],
+		}}
 	}
+	in.WithoutVolumes = s.choose(4) == 1
+	in.There = func(kubevirt.ID) (bool, error) { return true, nil }
 	if s.choose(4) == 1 {
 		in.Existing = []schema.GroupResource{kubevirt.VirtualMachines}
 	}
