@@ -70,7 +70,7 @@ func run(ctx context.Context, plugin, scenario string, out io.Writer) (err error
 		return err
 	}
 	c.Importer.Serve(imageURL, []byte("the image that the disk was imported from"))
-	s := stage{site: site, disks: c}
+	s := stage{site: site, disks: c, plugin: plugin}
 	if err := s.make(ctx, madeByPeople(objects)); err != nil {
 		return err
 	}

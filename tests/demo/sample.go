@@ -20,6 +20,7 @@ var varying = []struct {
 }{
 	{regexp.MustCompile(`demo-\d{8}-\d{6}`), "demo-DATE-TIME"},
 	{regexp.MustCompile(`\bin \d+\.\d s\b`), "in N s"},
+	{regexp.MustCompile(`\bfrozen for \S+`), "frozen for N"},
 	{regexp.MustCompile(`(pods/shop/[a-z-]+)-[a-z0-9]{5}\b`), "$1-XXXXX"},
 	{regexp.MustCompile(`(revision-start-vm)-[0-9a-f-]{36}`), "$1-UID"},
 	{regexp.MustCompile(`(\S)  +`), "$1  "},

@@ -8,12 +8,15 @@ import (
 	"io"
 	"maps"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/yaml"
 
 	"velero-plugin-for-kubevirt/pkg/rules"
 	"velero-plugin-for-kubevirt/tests/story"
@@ -27,8 +30,9 @@ const (
 
 // A stage is where the story happens.
 type stage struct {
-	site  *story.Site
-	disks disks // nil on a cluster whose disks nobody can look into from outside
+	site   *story.Site
+	disks  disks  // nil on a cluster whose disks nobody can look into from outside
+	plugin string // the binary that prints the volume policy; empty on a cluster whose Velero may be too old for it
 }
 
 // disks are read and written past the guest.
@@ -70,8 +74,15 @@ func (s stage) tell(ctx context.Context, out io.Writer) error {
 	}
 	fmt.Fprintf(out, "\nVirtualMachine %s/%s is running. It uses %s.\n", demoNamespace, demoVM, volumesOf(first))
 
-	fmt.Fprintf(out, "\n$ velero backup create %s --include-namespaces %s --wait\n", backupName, demoNamespace)
-	backup, err := s.site.Backup(ctx, backupName, "--include-namespaces", demoNamespace)
+	flags := []string{"--include-namespaces", demoNamespace}
+	if s.plugin != "" {
+		if err := s.makePolicy(ctx, out); err != nil {
+			return err
+		}
+		flags = append(flags, "--resource-policies-configmap", "one-cut")
+	}
+	fmt.Fprintf(out, "\n$ velero backup create %s %s --wait\n", backupName, strings.Join(flags, " "))
+	backup, err := s.site.Backup(ctx, backupName, flags...)
 	if err != nil {
 		return err
 	}
@@ -101,6 +112,20 @@ func (s stage) tell(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	return errors.Join(verdict(backup, restore, missing), s.runsAgain(ctx, out, first))
+}
+
+// makePolicy makes the volume policy that the plugin prints, by which it snapshots all disks of a VM at once.
+func (s stage) makePolicy(ctx context.Context, out io.Writer) error {
+	fmt.Fprintf(out, "\n$ %s policy | kubectl apply -f -\n", filepath.Base(s.plugin))
+	printed, err := exec.CommandContext(ctx, s.plugin, "policy").Output()
+	if err != nil {
+		return fmt.Errorf("printing the volume policy: %w", err)
+	}
+	policy := &unstructured.Unstructured{}
+	if err := yaml.Unmarshal(printed, policy); err != nil {
+		return fmt.Errorf("reading the volume policy: %w", err)
+	}
+	return s.site.Create(ctx, policy)
 }
 
 // instance returns the VirtualMachineInstance of the demo's VM.
@@ -181,6 +206,9 @@ func why(id string) string {
 func printConsistency(out io.Writer, report story.Report) {
 	for _, line := range report.Log {
 		if level := line["consistency"]; level != "" {
+			if window := line["window"]; window != "" {
+				level += ", the guest was frozen for " + window
+			}
 			fmt.Fprintln(out, strings.TrimRight(fmt.Sprintf("  disks      of %s: %s %s", line.Item(), level, line["error"]), " "))
 		}
 	}

@@ -338,7 +338,15 @@ func TestTheReadmesCommandsWork(t *testing.T) {
 		t.Errorf("only %d commands in the README", ran)
 	}
 	w.isBack(t, shop)
-	w.isBack(t, "staging")
+	// These volumes are no storage's and have no snapshots. Beside the living VM its data does not come, and no disk is called filled.
+	if w.find(t, "kubevirt.io/v1", "VirtualMachine", "staging")["web"] == nil {
+		t.Error("VirtualMachine staging/web is missing")
+	}
+	for dv, obj := range w.find(t, "cdi.kubevirt.io/v1beta1", "DataVolume", "staging") {
+		if got := obj.GetAnnotations()["cdi.kubevirt.io/storage.prePopulated"]; got != "" {
+			t.Errorf("DataVolume staging/%s is marked prePopulated: %q", dv, got)
+		}
+	}
 	if _, err := w.Velero(t.Context(), "schedule", "delete", "--all", "--confirm"); err != nil {
 		t.Error(err)
 	}
