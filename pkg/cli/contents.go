@@ -9,6 +9,7 @@ import (
 	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
 	"k8s.io/client-go/rest"
 
+	"velero-plugin-for-kubevirt/pkg/cluster"
 	"velero-plugin-for-kubevirt/pkg/kubevirt"
 )
 
@@ -21,7 +22,11 @@ func readBackup(ctx context.Context, config *rest.Config, veleroNamespace, name 
 	var o verifyOptions
 	o.download.timeout = time.Minute // the default of verify
 	v := &verification{backup: &velerov1.Backup{}}
-	return v, o.fetch(ctx, velero, name, v)
+	if err := o.fetch(ctx, velero, name, v); err != nil {
+		return nil, err
+	}
+	v.reader, err = cluster.NewCached(v.contents)
+	return v, err
 }
 
 // incomplete tells what a restore of a VM would not bring: by what verify finds about it. What the VM needs besides its disks may be known elsewhere.
