@@ -5,6 +5,7 @@ IMAGE   ?= velero-plugin-for-kubevirt:$(VERSION)
 
 # What the image says of its origin. It is of the commit, not of the moment: the same commit gives the same bytes.
 PLATFORMS ?= linux/amd64 linux/arm64
+IMAGES    ?= bin/image
 REVISION  ?= $(shell git rev-parse HEAD 2>/dev/null)
 CREATED   ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 SOURCE    ?=
@@ -36,8 +37,8 @@ demo: build ## Watch a VM being backed up, lost and restored (KUBECONFIG=… use
 	go run ./tests/demo -plugin $(BINARY) $(if $(CHECK),-check README.md) $(if $(WRITE),-write README.md)
 
 .PHONY: demo-guest
-demo-guest: build ## The same with a guest that really boots and writes (root, Debian or Ubuntu)
-	go run ./tests/guest/demo -plugin $(BINARY)
+demo-guest: test-image ## The same with a guest that really boots and writes (root, Debian or Ubuntu)
+	go run ./tests/guest/demo -image $(TEST_IMAGE)
 
 .PHONY: cluster
 cluster: build ## Bring up the test cluster, print its KUBECONFIG, stop it on Ctrl-C
@@ -58,7 +59,7 @@ filters: build ## What every filter of a backup or restore does to VMs and their
 	FILTERS=all go test -count=1 -tags e2e -timeout 20m -parallel 4 -run TestWhateverIsFiltered -v ./tests/e2e
 
 .PHONY: e2e-guest
-e2e-guest: build ## Stories with real guests on a real node, without KVM (root, Debian or Ubuntu; STORY=TestName for one)
+e2e-guest: build test-image ## Stories with real guests on a real node, without KVM (root, Debian or Ubuntu; STORY=TestName for one)
 	go test -count=1 -tags guest -timeout 180m -v $(if $(STORY),-run '$(STORY)') ./tests/guest
 	go -C tests/image test -count=1 -tags guest -run Containerd ./...
 
@@ -117,8 +118,15 @@ readme: ## Write the README's generated tables
 .PHONY: image
 image: ## Build the image for amd64 and arm64 into bin/image: an OCI layout, archives for docker, ctr and kind, SBOMs (needs no docker)
 	$(foreach platform,$(PLATFORMS),GOOS=$(patsubst %/,%,$(dir $(platform))) GOARCH=$(notdir $(platform)) $(BUILD) -o bin/$(platform)/ . &&) true
-	GOTOOLCHAIN=$(TOOLCHAIN) go -C tests/image run . -o $(CURDIR)/bin/image -name $(IMAGE) -version $(VERSION) -revision "$(REVISION)" \
+	GOTOOLCHAIN=$(TOOLCHAIN) go -C tests/image run . -o $(CURDIR)/$(IMAGES) -name $(IMAGE) -version $(VERSION) -revision "$(REVISION)" \
 		-created $(CREATED) -source "$(SOURCE)" $(PLATFORMS:%=$(CURDIR)/bin/%/velero-plugin-for-kubevirt)
+
+# What a real node of the tests gets: that image, for this machine.
+TEST_IMAGE = bin/test-image/velero-plugin-for-kubevirt-linux-$(shell go env GOARCH).tar
+
+.PHONY: test-image
+test-image:
+	$(MAKE) image PLATFORMS=linux/$(shell go env GOARCH) IMAGES=bin/test-image IMAGE=docker.io/library/velero-plugin-for-kubevirt:test
 
 .PHONY: push
 push: image ## Build the image and push it (IMAGE=registry.example.com/velero-plugin-for-kubevirt:v0.1.0)

@@ -24,7 +24,7 @@ type Machine struct {
 	Cgroup string
 	// Images are from BuildImages.
 	Images Images
-	// Plugin is the built plugin, which goes into an image for Velero.
+	// Plugin is the archive of the plugin's image, which "make test-image" makes.
 	Plugin string
 }
 

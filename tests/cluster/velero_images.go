@@ -21,13 +21,12 @@ type programImage struct {
 const (
 	veleroID        = 1002
 	veleroGroupID   = 1000
-	pluginID        = 65532
+	storePluginID   = 65532
 	storePluginCopy = "cp-plugin"
 )
 
-// veleroImages are those of Velero, its S3 plugin and this plugin, each made as its Dockerfile makes it.
+// veleroImages are those of Velero and its S3 plugin, each made as its Dockerfile makes it.
 func (c *Cluster) veleroImages() []programImage {
-	user := fmt.Sprintf("%d:%d", pluginID, pluginID)
 	return []programImage{
 		{
 			name: veleroImage, programs: map[string]string{"velero": c.binaries["velero"]},
@@ -39,13 +38,9 @@ func (c *Cluster) veleroImages() []programImage {
 				"plugins/" + objectStorePlugin: c.binaries[objectStorePlugin], "bin/" + storePluginCopy: c.binaries[storePluginCopy],
 			},
 			config: map[string]any{
-				"User": user, "Env": []string{"PATH=/bin"},
+				"User": fmt.Sprintf("%d:%d", storePluginID, storePluginID), "Env": []string{"PATH=/bin"},
 				"Entrypoint": []string{storePluginCopy, "/plugins/" + objectStorePlugin, "/target/" + objectStorePlugin},
 			},
-		},
-		{
-			name: pluginImage, programs: map[string]string{pluginName: c.options.Machine.Plugin},
-			config: map[string]any{"User": user, "Entrypoint": []string{"/" + pluginName}, "Cmd": []string{"install", "/target"}},
 		},
 	}
 }

@@ -25,6 +25,9 @@ func (c *Cluster) installVelero(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := c.loadImage(ctx, c.options.Machine.Plugin); err != nil {
+		return err
+	}
 	manifests, err := c.Velero(ctx, "install", "--dry-run", "-o", "yaml",
 		"--image", veleroImage, "--plugins", storePluginImage+","+pluginImage, "--features", "EnableCSI",
 		"--provider", "aws", "--bucket", bucket, "--secret-file", c.path("credentials"), "--use-volume-snapshots=false",

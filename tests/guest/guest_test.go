@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -24,7 +25,7 @@ const role = "../../pkg/cluster/clusterrole.yaml"
 func TestMain(m *testing.M) {
 	ctx := Enter()
 	var err error
-	if site, err = Start(ctx, "../../bin/velero-plugin-for-kubevirt", os.Stderr); err != nil {
+	if site, err = Start(ctx, "../../bin/test-image/velero-plugin-for-kubevirt-linux-"+runtime.GOARCH+".tar", os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, "guest:", err)
 		os.Exit(1)
 	}

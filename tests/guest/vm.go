@@ -34,7 +34,7 @@ type NodeCluster struct {
 	core     kubernetes.Interface
 }
 
-// Start brings the site up. It must be called inside, see Enter.
+// Start brings the site up, with the plugin from the archive of its image. It must be called inside, see Enter.
 func Start(ctx context.Context, plugin string, progress io.Writer) (*NodeCluster, error) {
 	images, err := cluster.BuildImages(ctx, progress)
 	if err != nil {

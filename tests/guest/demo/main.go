@@ -17,10 +17,10 @@ import (
 )
 
 func main() {
-	plugin := flag.String("plugin", "bin/velero-plugin-for-kubevirt", "the built plugin")
+	image := flag.String("image", "", "the archive of the plugin's image")
 	flag.Parse()
 	ctx := guest.Enter()
-	if err := run(ctx, *plugin); err != nil {
+	if err := run(ctx, *image); err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
 	}
@@ -28,8 +28,8 @@ func main() {
 
 const patience = 10 * time.Minute
 
-func run(ctx context.Context, plugin string) (err error) {
-	w, err := guest.Start(ctx, plugin, os.Stderr)
+func run(ctx context.Context, image string) (err error) {
+	w, err := guest.Start(ctx, image, os.Stderr)
 	if w != nil && w.Cluster != nil {
 		defer func() { err = errors.Join(err, w.Cluster.Stop()) }()
 	}
