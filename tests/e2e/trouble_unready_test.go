@@ -9,21 +9,30 @@ import (
 	"velero-plugin-for-kubevirt/tests/cluster"
 )
 
-func TestTroubleAVMWithoutItsDiskComesBackAsItWas(t *testing.T) {
+func TestTroubleAVMWithoutItsDiskIsHeld(t *testing.T) {
 	w := anywhere(t)
 	broken, other := &troubleVM{namespace: "broken", name: "diskless"}, healthy("broken")
 	w.troubleRun(t, other)
-	text := strings.Replace(broken.manifest(), "volumes: []", "volumes: [{name: gone, persistentVolumeClaim: {claimName: gone}}]", 1)
-	w.troubleLoad(t, text)
+	manifest := strings.Replace(broken.manifest(), "volumes: []", "volumes: [{name: gone, persistentVolumeClaim: {claimName: gone}}]", 1)
+	w.troubleLoad(t, manifest)
 	w.troubleStatus(t, broken, "ErrorPvcNotFound")
 	report := w.troubleBackup(t, "", "--include-namespaces", "broken")
 	if !strings.Contains(strings.Join(report.Trouble(), "\n"), "names an object that does not exist") {
 		t.Errorf("nobody was told that the disk is missing: %q", report.Trouble())
 	}
 	w.disaster(t, "broken")
-	w.restore(t, report.Name, "--include-namespaces", "broken")
+	restored, err := w.Restore(t.Context(), name(t), report.Name, "--include-namespaces", "broken")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if restored.Phase != "PartiallyFailed" || restored.Errors != 1 || !strings.Contains(strings.Join(restored.Trouble(), "\n"), "VirtualMachine broken/diskless is not started: nothing fills gone") {
+		t.Errorf("%s with %d errors: %q", restored.Phase, restored.Errors, restored.Trouble())
+	}
 	w.troubleOver(t, other)
-	w.troubleStatus(t, broken, "ErrorPvcNotFound")
+	vm := w.find(t, vmAPI, "VirtualMachine", "broken")["diskless"]
+	if got := text(vm, "spec", "runStrategy"); got != "Halted" || vm.GetAnnotations()["velero.kubevirt.io/held-run-strategy"] != "Always" {
+		t.Errorf("the VM is %s, with %v", got, vm.GetAnnotations())
+	}
 }
 
 func TestTroubleAVMThatDoesNotBootComesBack(t *testing.T) {
