@@ -28,22 +28,44 @@ func (c *Cluster) launcherSockets() string { return filepath.Join(c.supervisor.t
 func (c *Cluster) execInLauncher(ctx context.Context, namespace, name, container string, argv []string, stdin io.Reader, stdout, stderr io.Writer) (int, error) {
 	ctx = context.WithoutCancel(ctx)
 	if len(argv) >= 4 && argv[0] == "sh" && strings.HasPrefix(argv[2], `trap "" PIPE; virsh --quiet --connect `) && strings.HasSuffix(argv[2], `; exec "$@"`) && container == "compute" {
+		folder, err := c.launcherFolder(ctx, namespace, name) // before virsh: a container needs no API server to run its second command
+		if err != nil {
+			return 0, err
+		}
 		if err := c.virsh(ctx, namespace, name, stdin, stdout, stderr); err != nil || len(argv) == 4 {
 			return 0, err
 		}
-		return c.execInLauncher(ctx, namespace, name, container, argv[4:], nil, deaf{stdout}, deaf{stderr})
+		return c.execFreezer(ctx, folder, argv[4:], nil, deaf{stdout}, deaf{stderr})
 	}
-	if len(argv) == 0 || argv[0] != freezerProgram || container != "compute" {
-		fmt.Fprintf(stderr, "executable file not found: %q\n", argv)
-		return 127, nil
+	if container != "compute" {
+		return notFound(argv, stderr)
 	}
-	pod, err := c.clients.get(ctx, object("v1", "Pod", namespace, name))
+	folder, err := c.launcherFolder(ctx, namespace, name)
 	if err != nil {
 		return 0, err
 	}
+	return c.execFreezer(ctx, folder, argv, stdin, stdout, stderr)
+}
+
+func notFound(argv []string, stderr io.Writer) (int, error) {
+	fmt.Fprintf(stderr, "executable file not found: %q\n", argv)
+	return 127, nil
+}
+
+// launcherFolder returns where the socket of a pod's launcher is. That of a launcher that does not serve is empty.
+func (c *Cluster) launcherFolder(ctx context.Context, namespace, name string) (string, error) {
+	pod, err := c.clients.get(ctx, object("v1", "Pod", namespace, name))
+	if err != nil {
+		return "", err
+	}
 	folder := filepath.Join(c.launcherSockets(), string(pod.GetUID()))
-	if err := os.MkdirAll(folder, 0o755); err != nil { // a launcher that does not serve has an empty one
-		return 0, err
+	return folder, os.MkdirAll(folder, 0o755)
+}
+
+// execFreezer runs virt-freezer, and knows no other program.
+func (c *Cluster) execFreezer(ctx context.Context, folder string, argv []string, stdin io.Reader, stdout, stderr io.Writer) (_ int, err error) {
+	if len(argv) == 0 || argv[0] != freezerProgram {
+		return notFound(argv, stderr)
 	}
 	cmd := exec.CommandContext(ctx, c.binaries["container"], append([]string{folder, c.binaries["virt-freezer"]}, argv[1:]...)...)
 	cmd.Env = c.supervisor.environment()

@@ -320,6 +320,30 @@ func (p *process) end(signal syscall.Signal, within time.Duration) error {
 	}
 }
 
+// KillParts kills parts of the cluster by their names, such as csidriver, as the kernel does when memory runs out, and returns what starts them again.
+func (c *Cluster) KillParts(names ...string) (again func(ctx context.Context) error, err error) {
+	var killed []*process
+	for _, p := range c.supervisor.list() {
+		if slices.Contains(names, p.command.name) {
+			if err := errors.Join(p.end(syscall.SIGKILL, 5*time.Second), c.supervisor.remove(p)); err != nil {
+				return nil, err
+			}
+			killed = append(killed, p)
+		}
+	}
+	if len(killed) != len(names) {
+		return nil, fmt.Errorf("of the parts %v %d run", names, len(killed))
+	}
+	return func(ctx context.Context) error {
+		for _, p := range killed {
+			if _, err := c.supervisor.start(ctx, p.command); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, nil
+}
+
 // stopAll ends every process, the last started first, whatever happens on the way.
 func (s *supervisor) stopAll() error {
 	var errs []error

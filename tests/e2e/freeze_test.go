@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -136,20 +137,54 @@ func TestAGuestIsThawedWhenWhatFrozeItIsKilled(t *testing.T) {
 	w.policy(t, "kubevirt")
 	w.troubleWriting(t, vm)
 	w.slowStorage(t, 5*time.Second)
-	for _, c := range []struct {
-		what string
-		kill func() error
-		end  velerov1.BackupPhase
-	}{
-		{"plugin", func() error { w.killPlugin(t); return nil }, velerov1.BackupPhasePartiallyFailed},
-		{"velero", func() error { return w.KillVelero(t.Context()) }, velerov1.BackupPhaseFailed},
+	for _, c := range []killing{
+		{"plugin", func() (start, error) { w.killPlugin(t); return nothing, nil }, 3 * time.Second, velerov1.BackupPhasePartiallyFailed},
+		{"velero", func() (start, error) { return nothing, w.KillVelero(t.Context()) }, 3 * time.Second, velerov1.BackupPhaseFailed},
 	} {
-		t.Run(c.what, func(t *testing.T) { w.killedInTheWindow(t, vm, c.what, c.kill, c.end) })
+		t.Run(c.what, func(t *testing.T) { w.killedInTheWindow(t, vm, c) })
 	}
 }
 
+// TestAGuestIsThawedWhenTheStorageDies kills what makes the snapshots while the storage takes its time: the guest is thawed when it has been frozen
+// for as long as it may be, the backup goes on when the part is there again, and nothing is left when it is deleted.
+func TestAGuestIsThawedWhenTheStorageDies(t *testing.T) {
+	w := kubevirtCluster(t)
+	const limit = 4 * time.Second
+	vm := writing("waiting")
+	vm.marks = "velero.kubevirt.io/max-freeze: " + limit.String()
+	w.policy(t, "kubevirt")
+	w.troubleWriting(t, vm)
+	w.slowStorage(t, 6*time.Second)
+	for _, c := range []struct {
+		what  string
+		parts []string // a driver's sidecars end when it does
+	}{
+		{"snapshot-controller", []string{"snapshot-controller"}},
+		{"csi-snapshotter", []string{"csi-snapshotter"}},
+		{"csidriver", []string{"csidriver", "csi-snapshotter", "csi-provisioner"}},
+	} {
+		kill := func() (start, error) { return w.KillParts(c.parts...) }
+		t.Run(c.what, func(t *testing.T) {
+			w.killedInTheWindow(t, vm, killing{c.what, kill, limit + 2*time.Second, velerov1.BackupPhaseCompleted})
+		})
+	}
+}
+
+// A killing of a part of a backup.
+type killing struct {
+	what   string
+	kill   func() (start, error)
+	within time.Duration // the guest must be thawed
+	end    velerov1.BackupPhase
+}
+
+// start starts again what was killed.
+type start func(context.Context) error
+
+func nothing(context.Context) error { return nil }
+
 // killedInTheWindow begins a backup, kills a part of it when the guest is frozen and its snapshots are on their way, and checks what becomes of both.
-func (w *testCluster) killedInTheWindow(t *testing.T, vm *troubleVM, what string, kill func() error, end velerov1.BackupPhase) {
+func (w *testCluster) killedInTheWindow(t *testing.T, vm *troubleVM, c killing) {
 	t.Helper()
 	w.begin(t, velerov1.BackupSpec{
 		IncludedNamespaces: []string{vm.namespace}, ResourcePolicy: &corev1.TypedLocalObjectReference{Kind: "configmap", Name: "one-cut"},
@@ -162,7 +197,8 @@ func (w *testCluster) killedInTheWindow(t *testing.T, vm *troubleVM, what string
 		return ""
 	})
 	killed := time.Now()
-	if err := kill(); err != nil {
+	again, err := c.kill()
+	if err != nil {
 		t.Fatal(err)
 	}
 	w.await(t, 20*time.Second, func() string {
@@ -172,12 +208,15 @@ func (w *testCluster) killedInTheWindow(t *testing.T, vm *troubleVM, what string
 		return ""
 	})
 	took := w.thawedAt(vm.namespace)[before].Sub(killed)
-	t.Logf("the guest was thawed %s after %s had been killed", took, what)
-	if took > 3*time.Second {
-		t.Errorf("the guest was thawed %s after %s had been killed", took, what)
+	t.Logf("the guest was thawed %s after %s had been killed", took, c.what)
+	if took > c.within {
+		t.Errorf("the guest was thawed %s after %s had been killed", took, c.what)
 	}
-	w.awaitBackup(t, end)
-	if end == velerov1.BackupPhaseFailed {
+	if err := again(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.awaitBackup(t, c.end)
+	if c.end == velerov1.BackupPhaseFailed {
 		return // Velero looks for VolumeSnapshots in its own namespace only (Velero 1.18.1, pkg/controller/backup_deletion_controller.go, deleteCSIVolumeSnapshotsIfAny)
 	}
 	if _, err := w.Velero(t.Context(), "backup", "delete", name(t), "--confirm"); err != nil {
@@ -187,7 +226,7 @@ func (w *testCluster) killedInTheWindow(t *testing.T, vm *troubleVM, what string
 	w.await(t, time.Minute, func() string {
 		for name, snapshot := range w.find(t, "snapshot.storage.k8s.io/v1", "VolumeSnapshot", vm.namespace) {
 			if snapshot.GetDeletionTimestamp() == nil {
-				return fmt.Sprintf("of the backup in which %s was killed there is VolumeSnapshot %s", what, name)
+				return fmt.Sprintf("of the backup in which %s was killed there is VolumeSnapshot %s", c.what, name)
 			}
 		}
 		return ""
