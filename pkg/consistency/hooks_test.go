@@ -38,10 +38,34 @@ func TestThawHook(t *testing.T) {
 	if container != "compute" || !slices.Equal(command, []string{"/usr/bin/virt-freezer", "--unfreeze"}) {
 		t.Errorf("%s %q", container, command)
 	}
-	for _, none := range []string{`[]`, `not JSON`, ``} {
+	for _, none := range []string{`[]`, `not JSON`, ``, `["/usr/bin/virt-freezer", "--freeze"]`, `["/bin/echo", "--unfreeze"]`} {
 		pod := podWith(map[string]string{"post.hook.backup.velero.io/container": "compute", "post.hook.backup.velero.io/command": none})
 		if container, command := ThawHook(pod); container != "" || command != nil {
 			t.Errorf("%s: %s %q", none, container, command)
+		}
+	}
+}
+
+func TestOffersFreeze(t *testing.T) {
+	agent := func(commands map[string]bool) *virtv1.VirtualMachineInstanceGuestAgentInfo {
+		info := &virtv1.VirtualMachineInstanceGuestAgentInfo{}
+		for name, enabled := range commands {
+			info.SupportedCommands = append(info.SupportedCommands, virtv1.GuestAgentCommandInfo{Name: name, Enabled: enabled})
+		}
+		return info
+	}
+	for what, c := range map[string]struct {
+		agent *virtv1.VirtualMachineInstanceGuestAgentInfo
+		want  bool
+	}{
+		"no agent":                      {nil, false},
+		"one that freezes":              {agent(map[string]bool{"guest-fsfreeze-freeze": true, "guest-exec": true}), true},
+		"one that may not":              {agent(map[string]bool{"guest-fsfreeze-freeze": false, "guest-exec": true}), false},
+		"one whose guest is frozen":     {agent(map[string]bool{"guest-fsfreeze-freeze": false, "guest-exec": false, "guest-ping": true}), true},
+		"one that knows of no freezing": {agent(map[string]bool{"guest-ping": true, "guest-shutdown": true}), false},
+	} {
+		if got := OffersFreeze(c.agent); got != c.want {
+			t.Errorf("%s: %t", what, got)
 		}
 	}
 }

@@ -113,3 +113,37 @@ func TestAWalkEndsWithItsContext(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestWhatIsNotThereIsExpectedOrMissing has a VM that KubeVirt has not seen yet, with disks in all states.
+func TestWhatIsNotThereIsExpectedOrMissing(t *testing.T) {
+	memory := cluster.Memory{}
+	add := func(resource schema.GroupResource, obj *unstructured.Unstructured) {
+		memory[resource] = append(memory[resource], obj)
+	}
+	var volumes []any
+	for _, disk := range []string{"root", "importing", "finished", "gone"} {
+		volumes = append(volumes, map[string]any{"name": disk, "dataVolume": map[string]any{"name": disk}})
+	}
+	volumes = append(volumes, map[string]any{"name": "secret", "secret": map[string]any{"secretName": "root"}})
+	add(made(kubevirt.VirtualMachines, "web", map[string]any{"spec": map[string]any{
+		"dataVolumeTemplates": []any{map[string]any{"metadata": map[string]any{"name": "root"}}},
+		"preference":          map[string]any{"name": "linux", "kind": "VirtualMachinePreference"},
+		"template":            map[string]any{"spec": map[string]any{"volumes": volumes}},
+	}, "status": map[string]any{"preferenceRef": map[string]any{"controllerRevisionRef": map[string]any{"name": "revision"}}}}))
+	add(made(kubevirt.DataVolumes, "importing", map[string]any{"status": map[string]any{"phase": "ImportInProgress"}}))
+	add(made(kubevirt.DataVolumes, "finished", map[string]any{"status": map[string]any{"phase": "Succeeded"}}))
+	found, questions := states(t, memory)
+	for id, want := range map[string]graph.State{
+		"datavolumes/root": graph.ToBeMade, "persistentvolumeclaims/root": graph.ToBeMade, "secrets/root": graph.Missing,
+		"datavolumes/importing": graph.Present, "persistentvolumeclaims/importing": graph.ToBeMade,
+		"datavolumes/finished": graph.Present, "persistentvolumeclaims/finished": graph.Missing,
+		"datavolumes/gone": graph.NotNeeded, "persistentvolumeclaims/gone": graph.Missing, "virtualmachinepreferences/linux": graph.NotNeeded,
+	} {
+		if found[id] != want {
+			t.Errorf("%s is %q, want %q", id, found[id], want)
+		}
+	}
+	if len(questions) != 0 {
+		t.Errorf("there are questions: %v", questions)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 func on(place Place, labels, annotations map[string]string) Source {
@@ -46,6 +47,26 @@ func TestValue(t *testing.T) {
 				t.Errorf("got %q, want %q", got, c.want)
 			}
 		})
+	}
+}
+
+func TestDuration(t *testing.T) {
+	const byDefault = time.Minute
+	for text, want := range map[string]time.Duration{"8s": 8 * time.Second, "1m30s": 90 * time.Second, "": byDefault} {
+		labels := map[string]string{}
+		if text != "" {
+			labels[MaxFreeze.Key] = text
+		}
+		if got, err := MaxFreeze.Duration(byDefault, on(OnVM, labels, nil)); err != nil || got != want {
+			t.Errorf("%q: %s, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"0s", "-1s", "8", "soon"} {
+		got, err := MaxFreeze.Duration(byDefault, on(OnVM, map[string]string{MaxFreeze.Key: text}, nil))
+		checkError(t, err, []string{"velero/x", MaxFreeze.Key, `"` + text + `"`, "a duration above 0 such as 30s"})
+		if got != byDefault {
+			t.Errorf("%q: %s", text, got)
+		}
 	}
 }
 

@@ -85,6 +85,38 @@ func TestARevisionIsNamedOnlyIfItIsOfTheTypeThatTheVMNames(t *testing.T) {
 	}
 }
 
+// TestWhatIsDoneIsToldOnce applies a rule twice: each edit is told, and the second time there is none.
+func TestWhatIsDoneIsToldOnce(t *testing.T) {
+	noted := map[string]map[string]any{"vmsnapshot-1-volume-root": {"driver": "csi"}}
+	text := `{"vmsnapshot-1-volume-root": {"driver": "csi"}}`
+	original := map[string]any{"metadata": map[string]any{"annotations": map[string]any{kubevirt.VolumeSnapshotsOnStorage: text}}}
+	for name, in := range map[string]Input{
+		volumeSnapshotsPath: {Phase: Backup, VolumeSnapshots: noted},
+		"metadata.annotations[" + kubevirt.RestoreStatus + "]": {Phase: Restore, Original: original, Resource: kubevirt.VirtualMachineSnapshotContents},
+	} {
+		content := map[string]any{}
+		for _, want := range []bool{true, false} {
+			result, err := vmSnapshotContent.Apply(content, in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if told := slices.ContainsFunc(result.Changes, func(c Change) bool { return c.Path == name }); told != want {
+				t.Errorf("%s: told %t, want %t: %v", name, told, want, result.Changes)
+			}
+		}
+	}
+}
+
+func TestVolumeSnapshotsOfAVMSnapshotAreKnownByTheirNames(t *testing.T) {
+	for name, want := range map[string]bool{"vmsnapshot-1-volume-root": true, "vmsnapshot-of-mine": false, "my-volume-snapshot": false} {
+		original := map[string]any{"metadata": map[string]any{"name": name}}
+		result, err := vmSnapshotVolume.Apply(nil, Input{Phase: Restore, Original: original, Resource: kubevirt.VolumeSnapshots})
+		if err != nil || (result.LeaveOut != "") != want {
+			t.Errorf("%s: %q, %v", name, result.LeaveOut, err)
+		}
+	}
+}
+
 func TestEveryNodePinIsFound(t *testing.T) {
 	pins, err := NodePins(kubevirt.VirtualMachineInstances, read(t, `
 spec:
