@@ -24,6 +24,7 @@ import (
 	"velero-plugin-for-kubevirt/pkg/graph"
 	"velero-plugin-for-kubevirt/pkg/kubevirt"
 	"velero-plugin-for-kubevirt/pkg/object"
+	"velero-plugin-for-kubevirt/pkg/snapshot"
 )
 
 // storageYAML is a cluster with two storage classes, of which Velero can snapshot one, and a claim of each.
@@ -244,5 +245,75 @@ func TestWhatThePluginDoesNotSnapshot(t *testing.T) {
 				t.Errorf("made %v of %v", storage.made, items["root"])
 			}
 		})
+	}
+}
+
+func TestACutIsToldInOneLine(t *testing.T) {
+	for name, c := range map[string]struct {
+		claims []string
+		failed any
+	}{
+		"all are cut":         {[]string{"root:fast", "data:fast"}, nil},
+		"one cannot be cut":   {[]string{"root:fast", "data:unlabelled"}, "shop/data"},
+		"the first cannot be": {[]string{"root:unlabelled", "data:fast"}, "shop/root"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, _, items := storageWith(t, "kubevirt", c.claims...)
+			log, lines := logtest.NewNullLogger()
+			r.log = log
+			r.blocks[vm].items[vm] = blockItem{}
+			r.blocks[vm].items[instanceOf(vm)] = blockItem{}
+			_, _ = r.BackUpClaim(t.Context(), root, items["root"], withPolicy()) // an error of its own claim is told elsewhere
+			line := lines.LastEntry()
+			if line == nil || line.Message != "the disks were snapshotted at once" {
+				t.Fatalf("the last line is %v", line)
+			}
+			_, frozen := line.Data["frozen"]
+			if line.Data["vms"] != "shop/web" || line.Data["claims"] != "shop/data, shop/root" || line.Data["failed"] != c.failed || frozen {
+				t.Errorf("%v", line.Data)
+			}
+			for claim, of := range r.blocks[vm].cuts {
+				if r.claims[claim].snapshotted.IsZero() != (of.Err != nil) {
+					t.Errorf("%s was snapshotted at %v, with %v", claim, r.claims[claim].snapshotted, of.Err)
+				}
+			}
+		})
+	}
+}
+
+func TestOnlyClaimsWithoutASnapshotAreCut(t *testing.T) {
+	r, _, _ := storageWith(t, "kubevirt", "root:fast", "data:fast", "done:fast")
+	b := r.blocks[vm]
+	b.members[inShop(kubevirt.Pods, "launcher")] = true
+	b.cuts[inShop(kubevirt.PersistentVolumeClaims, "done")] = snapshot.Result{}
+	claims := r.claimsToCut(b, root)
+	if len(claims) != 2 || claims[0] != root || claims[1] != inShop(kubevirt.PersistentVolumeClaims, "data") {
+		t.Errorf("%v", claims)
+	}
+}
+
+func TestAClaimAsksForAsMuchAsItsSnapshotNeeds(t *testing.T) {
+	for asked, want := range map[string]string{"1Mi": "2Mi", "2048Ki": "2048Ki", "3Mi": "3Mi", "": "", "much": "an error"} {
+		claim := map[string]any{}
+		if asked != "" {
+			claim["spec"] = map[string]any{"resources": map[string]any{"requests": map[string]any{"storage": asked}}}
+		}
+		err := markSnapshotted(claim, &snapshot.Result{RestoreSize: 2 << 20}, withPolicy())
+		got, _, _ := unstructured.NestedString(claim, "spec", "resources", "requests", "storage")
+		if err != nil {
+			got = "an error"
+		}
+		if got != want {
+			t.Errorf("%q becomes %q, want %q: %v", asked, got, want, err)
+		}
+	}
+}
+
+func TestWhenASnapshotWasMade(t *testing.T) {
+	now := time.Date(2026, 11, 24, 12, 0, 10, 0, time.UTC)
+	for ago, want := range map[time.Duration]time.Duration{0: 0, time.Second: 0, 2 * time.Second: 0, 3 * time.Second: 3 * time.Second} {
+		if got := now.Sub(beganAt(now, metav1.NewTime(now.Add(-ago)))); got != want {
+			t.Errorf("one that is %s old began %s ago, want %s", ago, got, want)
+		}
 	}
 }
