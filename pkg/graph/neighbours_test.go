@@ -2,8 +2,11 @@ package graph
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"velero-plugin-for-kubevirt/pkg/kubevirt"
 )
@@ -33,5 +36,19 @@ func TestTenThousandVolumesAreOneNeighbourPerObject(t *testing.T) {
 	}
 	if took := time.Since(started); took > 5*time.Second {
 		t.Errorf("took %s", took)
+	}
+}
+
+func TestAMalformedFieldIsAnError(t *testing.T) {
+	for resource, obj := range map[schema.GroupResource]map[string]any{
+		kubevirt.DataVolumes: {"spec": map[string]any{}, "status": map[string]any{"phase": 5}},
+		kubevirt.VirtualMachinePools: {"spec": map[string]any{
+			"nameGeneration":         "by number",
+			"virtualMachineTemplate": map[string]any{"spec": map[string]any{"template": map[string]any{"spec": map[string]any{}}}},
+		}},
+	} {
+		if _, err := Neighbours(t.Context(), resource, obj, lists{}); err == nil || strings.Contains(err.Error(), "nobody should ask") {
+			t.Errorf("%s: %v", resource, err)
+		}
 	}
 }

@@ -147,3 +147,49 @@ func TestWhatIsNotThereIsExpectedOrMissing(t *testing.T) {
 		t.Errorf("there are questions: %v", questions)
 	}
 }
+
+// TestOfAVolumeThatNobodyMayListNothingIsExpected: whether CDI fills it is not known.
+func TestOfAVolumeThatNobodyMayListNothingIsExpected(t *testing.T) {
+	memory := webWithASecret()
+	delete(memory, kubevirt.PersistentVolumeClaims)
+	resource, importing := made(kubevirt.DataVolumes, "root", map[string]any{"status": map[string]any{"phase": "ImportInProgress"}})
+	memory[resource] = append(memory[resource], importing)
+	for reader, want := range map[graph.Reader]graph.State{&memory: graph.ToBeMade, &forbidding{memory, kubevirt.DataVolumes, true}: graph.Missing} {
+		if found, _ := states(t, reader); found["persistentvolumeclaims/root"] != want {
+			t.Errorf("%T: the claim is %q, want %q", reader, found["persistentvolumeclaims/root"], want)
+		}
+	}
+}
+
+// listing is a reader that must not read one resource in full.
+type listing struct {
+	cluster.Memory
+	resource schema.GroupResource
+}
+
+func (l listing) Get(ctx context.Context, id kubevirt.ID) (map[string]any, error) {
+	if id.GroupResource == l.resource {
+		return nil, apierrors.NewForbidden(l.resource, id.Name, errors.New("no role"))
+	}
+	return l.Memory.Get(ctx, id)
+}
+
+func TestWhatRefersToNothingIsNotRead(t *testing.T) {
+	if found, _ := states(t, listing{webWithASecret(), kubevirt.Secrets}); found["secrets/tls"] != graph.Present {
+		t.Errorf("the secret is %q", found["secrets/tls"])
+	}
+}
+
+// TestAMalformedFieldIsToldOnce has a field that several references and lookups read.
+func TestAMalformedFieldIsToldOnce(t *testing.T) {
+	memory := webWithASecret()
+	resource, malformed := made(kubevirt.DataVolumes, "root", map[string]any{
+		"spec":   map[string]any{"sourceRef": map[string]any{"kind": "DataSource", "name": "linux"}},
+		"status": map[string]any{"phase": 5},
+	})
+	memory[resource] = append(memory[resource], malformed)
+	found, questions := states(t, memory)
+	if found["datavolumes/root"] != graph.Malformed || len(questions) != 0 {
+		t.Errorf("the DataVolume is %q, with %v", found["datavolumes/root"], questions)
+	}
+}
