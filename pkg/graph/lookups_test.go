@@ -121,3 +121,16 @@ func TestNothingIsFoundInNoObjects(t *testing.T) {
 		t.Error("found something")
 	}
 }
+
+func TestAnInstancetypeNeedsNoPreference(t *testing.T) {
+	for field, want := range map[string]kubevirt.ID{
+		"instancetype": {GroupResource: kubevirt.ClusterInstancetypes, Name: "small"},
+		"preference":   {GroupResource: kubevirt.ClusterPreferences, Name: "small"},
+	} {
+		vm := Item{kubevirt.VirtualMachines, map[string]any{"spec": map[string]any{field: map[string]any{"name": "small"}}}}
+		found, err := instancetypeAndPreference(t.Context(), vm, lists{})
+		if err != nil || len(found) != 1 || found[0].ID != want {
+			t.Errorf("%s: %v, %v", field, found, err)
+		}
+	}
+}

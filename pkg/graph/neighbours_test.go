@@ -52,3 +52,14 @@ func TestAMalformedFieldIsAnError(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatIsNamedByAMalformedObjectIsNotKnown(t *testing.T) {
+	for _, obj := range []map[string]any{
+		{"spec": map[string]any{}, "status": map[string]any{"phase": 5}},
+		{"spec": map[string]any{"source": map[string]any{"http": map[string]any{"secretRef": 5}}}},
+	} {
+		if _, err := Named(kubevirt.DataVolumes, obj); err == nil {
+			t.Errorf("%v is no error", obj)
+		}
+	}
+}
