@@ -45,7 +45,7 @@ func TestAnotherClusterRestoresFromObjectStoreAndSnapshots(t *testing.T) {
 	if volumes, snapshots := onArray(t, storage, "volumes"), onArray(t, storage, "snapshots"); contents != 3 || volumes != 0 || snapshots != 3 {
 		t.Fatalf("%d disks are in the backup, the storage has %d volumes and %d snapshots, want 3, 0 and 3", contents, volumes, snapshots)
 	}
-	if err := first.Stop(); err != nil {
+	if err := finish(first.Cluster); err != nil {
 		t.Fatal(err)
 	}
 
@@ -71,7 +71,7 @@ func onStorage(t *testing.T, folder string) *testCluster {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { // before its folder goes
-		if err := w.Stop(); err != nil {
+		if err := finish(w.Cluster); err != nil {
 			t.Error(err)
 		}
 	})
