@@ -16,6 +16,7 @@ import (
 	"velero-plugin-for-kubevirt/pkg/kubevirt"
 	"velero-plugin-for-kubevirt/pkg/object"
 	"velero-plugin-for-kubevirt/pkg/options"
+	"velero-plugin-for-kubevirt/pkg/rules"
 	"velero-plugin-for-kubevirt/pkg/vm"
 )
 
@@ -181,7 +182,7 @@ func (r *Run) awaitStart(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	starts, err := vm.StartsByItself(live)
+	starts, err := rules.StartsByItself(live)
 	switch {
 	case err != nil:
 		return err

@@ -177,3 +177,14 @@ func TestWhatIsRoutineIsForThoseWhoDebug(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatStartsByItself(t *testing.T) {
+	for spec, want := range map[string]bool{
+		`{runStrategy: Always}`: true, `{runStrategy: RerunOnFailure}`: true, `{runStrategy: Once}`: true, `{running: true}`: true,
+		`{runStrategy: Halted}`: false, `{runStrategy: Manual}`: false, `{running: false}`: false,
+	} {
+		if got, err := StartsByItself(map[string]any{"spec": read(t, spec)}); err != nil || got != want {
+			t.Errorf("%s: %v, %v", spec, got, err)
+		}
+	}
+}

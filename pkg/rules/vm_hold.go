@@ -69,6 +69,27 @@ var vmHold = Rule{
 
 // startingStrategy returns the run strategy of a VM that KubeVirt would start at once, and nothing for any other.
 func startingStrategy(vm map[string]any) (string, error) {
+	strategy, err := runStrategy(vm)
+	if err != nil {
+		return "", err
+	}
+	if held := object.Annotation(vm, kubevirt.HeldRunStrategy); held != "" && strategy == string(virtv1.RunStrategyHalted) {
+		strategy = held // it was held when it was backed up
+	}
+	if !starts(strategy) {
+		return "", nil
+	}
+	return strategy, nil
+}
+
+// StartsByItself tells whether KubeVirt starts a VM that it finds, now or when its disks are there.
+func StartsByItself(vm map[string]any) (bool, error) {
+	strategy, err := runStrategy(vm)
+	return starts(strategy), err
+}
+
+// runStrategy returns the run strategy of a VM, as it is written or as its older field running says.
+func runStrategy(vm map[string]any) (string, error) {
 	strategy, err := object.String(vm, "spec.runStrategy")
 	if err != nil {
 		return "", err
@@ -80,12 +101,9 @@ func startingStrategy(vm map[string]any) (string, error) {
 	if running, _ := spec["running"].(bool); running {
 		strategy = string(virtv1.RunStrategyAlways)
 	}
-	if held := object.Annotation(vm, kubevirt.HeldRunStrategy); held != "" && strategy == string(virtv1.RunStrategyHalted) {
-		strategy = held // it was held when it was backed up
-	}
-	starts := []string{string(virtv1.RunStrategyAlways), string(virtv1.RunStrategyRerunOnFailure), string(virtv1.RunStrategyOnce)}
-	if !slices.Contains(starts, strategy) {
-		return "", nil
-	}
 	return strategy, nil
+}
+
+func starts(strategy string) bool {
+	return slices.Contains([]virtv1.VirtualMachineRunStrategy{virtv1.RunStrategyAlways, virtv1.RunStrategyRerunOnFailure, virtv1.RunStrategyOnce}, virtv1.VirtualMachineRunStrategy(strategy))
 }

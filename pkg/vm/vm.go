@@ -110,18 +110,3 @@ func whyNotRunning(vm map[string]any, status string) (string, error) {
 	}
 	return why, err
 }
-
-// StartsByItself tells whether KubeVirt starts a VM that it finds, now or when its disks are there.
-func StartsByItself(vm map[string]any) (bool, error) {
-	strategy, err := object.String(vm, "spec.runStrategy")
-	if err != nil {
-		return false, err
-	}
-	spec, err := object.Map(vm, "spec")
-	if err != nil {
-		return false, err
-	}
-	running, _ := spec["running"].(bool)
-	starting := []virtv1.VirtualMachineRunStrategy{virtv1.RunStrategyAlways, virtv1.RunStrategyRerunOnFailure, virtv1.RunStrategyOnce}
-	return running || slices.Contains(starting, virtv1.VirtualMachineRunStrategy(strategy)), nil
-}
