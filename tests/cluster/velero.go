@@ -224,26 +224,7 @@ func (c *Cluster) changePlugins(name, binary string) error {
 // KillPlugin kills the processes of a plugin of Velero, as the kernel does when memory runs out, and returns how many there were.
 // The name is that of the binary, without folder.
 func (c *Cluster) KillPlugin(name string) (int, error) {
-	programs, err := filepath.Glob("/proc/[0-9]*/exe")
-	if err != nil {
-		return 0, err
-	}
-	killed := 0
-	for _, program := range programs {
-		// The program of a process that has ended meanwhile, or of another user, cannot be read.
-		if target, err := os.Readlink(program); err != nil || target != c.Plugin(name) {
-			continue
-		}
-		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(program)))
-		if err != nil {
-			return killed, err
-		}
-		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
-			return killed, fmt.Errorf("killing plugin process %d: %w", pid, err)
-		}
-		killed++
-	}
-	return killed, nil
+	return KillCommands(func(args []string) bool { return args[0] == c.Plugin(name) })
 }
 
 // KillVelero kills the server, as the kernel does when memory runs out, with its plugins, and starts it again.
