@@ -51,6 +51,15 @@ type Disk struct {
 	LeftOut string // why it would have no snapshot
 }
 
+// Why a disk would have no snapshot that is not to have one.
+const (
+	excluded = "the backup leaves out the claim"
+	notAsked = "the backup's options or volume policy ask for no snapshot of it"
+)
+
+// isCut tells whether a disk would be snapshotted, if it is to be.
+func (d Disk) isCut() bool { return slices.Contains([]string{"", excluded, notAsked}, d.LeftOut) }
+
 // Forecast tells what a backup would see of VMs and instances. It changes nothing. Of what can only happen during a backup – a hook that fails, a snapshot
 // that the driver refuses – it knows nothing: it takes it that all goes well.
 func (r *Run) Forecast(ctx context.Context, items []*unstructured.Unstructured, backup *velerov1.Backup, server Server) ([]Forecast, error) {
@@ -59,12 +68,12 @@ func (r *Run) Forecast(ctx context.Context, items []*unstructured.Unstructured, 
 		return nil, err
 	}
 	f := forecaster{Run: r, backup: backup, scope: scope, server: server}
-	vms := make([]*forecastVM, len(items))
-	inParallel(len(items), func(n int) { vms[n] = f.enter(ctx, items[n]) })
+	vms := f.enterAll(ctx, items)
+	vms = append(vms, f.enterAll(ctx, f.others(ctx, vms))...)
 	for _, block := range blocksOf(vms) {
 		block.chooses()
 	}
-	inParallel(len(items), func(n int) {
+	inParallel(len(vms), func(n int) {
 		if vm := vms[n]; vm.Taken && vm.Err == nil {
 			vm.Err = f.look(ctx, vm)
 		}
@@ -73,7 +82,7 @@ func (r *Run) Forecast(ctx context.Context, items []*unstructured.Unstructured, 
 		block.freezes(server)
 	}
 	forecasts := make([]Forecast, len(items))
-	for n, vm := range vms {
+	for n, vm := range vms[:len(items)] {
 		vm.Verdict = consistency.Judge(vm.Facts)
 		forecasts[n] = vm.Forecast
 	}
@@ -99,7 +108,17 @@ type forecastVM struct {
 	obj        map[string]any
 	instance   map[string]any // nil when it does not run
 	neighbours []graph.Neighbour
-	selected   bool // by a label, its own or that of what is in its ItemBlock
+	group      []kubevirt.ID // the other VMs that it is frozen together with
+	selected   bool          // by a label, its own or that of what is in its ItemBlock
+}
+
+// inBlock returns what a VM has in its ItemBlock by which it meets other VMs.
+func (vm *forecastVM) inBlock() []kubevirt.ID {
+	ids := append([]kubevirt.ID{vm.ID}, vm.group...)
+	for _, disk := range vm.Disks {
+		ids = append(ids, disk.ID)
+	}
+	return ids
 }
 
 // A forecaster looks at VMs as a backup would.
@@ -110,6 +129,38 @@ type forecaster struct {
 	server Server
 }
 
+// enterAll finds what is in the ItemBlocks of VMs.
+func (f *forecaster) enterAll(ctx context.Context, items []*unstructured.Unstructured) []*forecastVM {
+	vms := make([]*forecastVM, len(items))
+	inParallel(len(items), func(n int) { vms[n] = f.enter(ctx, items[n]) })
+	return vms
+}
+
+// others returns the VMs that are frozen together with VMs, and are not among them.
+func (f *forecaster) others(ctx context.Context, vms []*forecastVM) []*unstructured.Unstructured {
+	seen := map[kubevirt.ID]bool{}
+	for _, vm := range vms {
+		seen[vm.ID] = true
+	}
+	var others []*unstructured.Unstructured
+	for _, vm := range vms {
+		for _, id := range vm.group {
+			if seen[id] {
+				continue
+			}
+			obj, err := f.reader.Get(ctx, id)
+			if err != nil {
+				vm.Err = err
+			}
+			if obj != nil { // else it is gone meanwhile
+				seen[id] = true
+				others = append(others, &unstructured.Unstructured{Object: obj})
+			}
+		}
+	}
+	return others
+}
+
 // enter finds what is in the ItemBlock of a VM.
 func (f *forecaster) enter(ctx context.Context, item *unstructured.Unstructured) *forecastVM {
 	resource, _ := kubevirt.ResourceOf(item.GetAPIVersion(), item.GetKind())
@@ -117,6 +168,9 @@ func (f *forecaster) enter(ctx context.Context, item *unstructured.Unstructured)
 	vm.ID = kubevirt.ID{GroupResource: resource, Namespace: item.GetNamespace(), Name: item.GetName()}
 	vm.Taken = f.scope.takes(graph.Neighbour{ID: vm.ID, Labels: item.GetLabels()})
 	if !vm.Taken {
+		return vm
+	}
+	if vm.group, vm.Err = f.group(ctx, vm.ID, vm.obj, f.scope); vm.Err != nil {
 		return vm
 	}
 	if vm.neighbours, vm.instance, vm.Err = f.ofBoth(ctx, vm.ID, vm.obj); vm.Err != nil {
@@ -134,7 +188,7 @@ func (f *forecaster) look(ctx context.Context, vm *forecastVM) (err error) {
 	if vm.Asked, err = askedOf(vm.obj, f.backup); err != nil {
 		return err
 	}
-	vm.Facts = consistency.Facts{Snapshots: f.scope.snapshots, Joined: true}
+	vm.Facts = consistency.Facts{Snapshots: f.scope.snapshots, Joined: true, Group: groupOf(vm.obj)}
 	copied := map[kubevirt.ID]bool{}
 	if vm.instance != nil {
 		if err := f.lookAtGuest(ctx, vm.instance, &vm.Facts, copied); err != nil {
@@ -272,7 +326,7 @@ func (f *forecaster) disk(ctx context.Context, id kubevirt.ID) (Disk, error) {
 		disk.LeftOut = "the backup takes no snapshots"
 		return disk, nil
 	case !f.scope.takes(graph.Neighbour{ID: id, Labels: claim.Labels}):
-		disk.LeftOut = "the backup leaves out the claim"
+		disk.LeftOut = excluded
 		return disk, nil
 	case claim.Spec.VolumeName == "" || claim.Status.Phase != corev1.ClaimBound:
 		disk.LeftOut = "the claim has no volume"
@@ -318,7 +372,7 @@ func (f *forecaster) leftOut(ctx context.Context, claim map[string]any, volume *
 	case err != nil:
 		return "", err
 	case !takes:
-		return "the backup's options or volume policy ask for no snapshot of it", nil
+		return notAsked, nil
 	case volume.Spec.CSI == nil:
 		return "its volume is no CSI volume", nil
 	case !f.server.CSI:
@@ -327,7 +381,7 @@ func (f *forecaster) leftOut(ctx context.Context, claim map[string]any, volume *
 	return "", nil
 }
 
-// A forecastBlock are the VMs of one ItemBlock: those that share a disk, directly or through others.
+// A forecastBlock are the VMs of one ItemBlock: those that share a disk, directly or through others, or are frozen together.
 type forecastBlock struct{ vms []*forecastVM }
 
 // chooses has a backup take all VMs of an ItemBlock, or none.
@@ -338,7 +392,7 @@ func (b *forecastBlock) chooses() {
 	}
 }
 
-// freezes finds how long guests would have to stay frozen: until the last snapshot of their ItemBlock. Velero snapshots one disk after the other, or one
+// freezes finds how long guests would have to stay frozen, and whether all would be meanwhile: until the last snapshot of their ItemBlock. Velero snapshots one disk after the other, or one
 // group, and waits before it looks again whether a snapshot is cut: for the last one it need not wait.
 func (b *forecastBlock) freezes(server Server) {
 	snapshots := map[string]bool{}
@@ -356,23 +410,43 @@ func (b *forecastBlock) freezes(server Server) {
 	for _, vm := range b.vms {
 		vm.Facts.Window = time.Duration(max(len(snapshots)-1, 0)) * server.Poll
 	}
+	together := len(snapshots) > 0 || slices.ContainsFunc(b.vms, (*forecastVM).hasOneCut)
+	for _, vm := range b.vms {
+		together = together && (!vm.Taken || vm.isOfOneMoment())
+	}
+	for _, vm := range b.vms {
+		vm.Facts.Together = together
+	}
 }
 
+func (vm *forecastVM) hasOneCut() bool {
+	return vm.Taken && slices.ContainsFunc(vm.Disks, func(disk Disk) bool { return disk.Cut && disk.LeftOut == "" })
+}
+
+// isOfOneMoment tells whether a VM, if it runs, is frozen until all disks are cut that are to be.
+func (vm *forecastVM) isOfOneMoment() bool {
+	guest := vm.Facts
+	guest.Disks, guest.Group = nil, ""
+	return vm.Err == nil && consistency.Judge(guest).Good() && !slices.ContainsFunc(vm.Disks, func(disk Disk) bool { return !disk.isCut() }) &&
+		!slices.ContainsFunc(vm.Facts.Disks, func(disk consistency.Disk) bool { return disk.Files })
+}
+
+// blocksOf returns the ItemBlocks of VMs.
 func blocksOf(vms []*forecastVM) []*forecastBlock {
-	blocks, byClaim := map[*forecastBlock]bool{}, map[kubevirt.ID]*forecastBlock{}
+	blocks, byMember := map[*forecastBlock]bool{}, map[kubevirt.ID]*forecastBlock{}
 	for _, vm := range vms {
 		block := &forecastBlock{[]*forecastVM{vm}}
-		for _, disk := range vm.Disks {
-			if other := byClaim[disk.ID]; other != nil && other != block {
+		for _, id := range vm.inBlock() {
+			if other := byMember[id]; other != nil && other != block {
 				block.vms = append(block.vms, other.vms...)
 				delete(blocks, other)
 				for _, member := range other.vms {
-					for _, shared := range member.Disks {
-						byClaim[shared.ID] = block
+					for _, shared := range member.inBlock() {
+						byMember[shared] = block
 					}
 				}
 			}
-			byClaim[disk.ID] = block
+			byMember[id] = block
 		}
 		blocks[block] = true
 	}

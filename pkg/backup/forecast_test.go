@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -52,8 +53,8 @@ func guestWith(name string, claims ...string) string {
 	return strings.NewReplacer("NAME", name, "VOLUMES", strings.Join(volumes, ", "), "MARKS", "").Replace(guestYAML)
 }
 
-// forecastOf returns the forecasts for the VMs of a cluster with those objects, by name.
-func forecastOf(t *testing.T, guests string, claims []string, backup *velerov1.Backup, server Server) map[string]Forecast {
+// forecastOf returns the forecasts for the VMs of a cluster with those objects, or for some of them, by name.
+func forecastOf(t *testing.T, guests string, claims []string, backup *velerov1.Backup, server Server, only ...string) map[string]Forecast {
 	t.Helper()
 	r, _, _ := storageWith(t, "kubevirt", claims...)
 	r.blocks = map[kubevirt.ID]*block{}
@@ -77,6 +78,9 @@ func forecastOf(t *testing.T, guests string, claims []string, backup *velerov1.B
 		if err != nil {
 			t.Fatal(err)
 		}
+	}
+	if len(only) > 0 {
+		vms = slices.DeleteFunc(slices.Clone(vms), func(vm *unstructured.Unstructured) bool { return !slices.Contains(only, vm.GetName()) })
 	}
 	found, err := r.Forecast(t.Context(), vms, backup, server)
 	if err != nil {
@@ -197,6 +201,60 @@ func TestVMsThatShareADiskAreForecastTogether(t *testing.T) {
 		if got := forecasts[name].Facts.Window; got != want || forecasts[name].Err != nil {
 			t.Errorf("%s is frozen for %s, %v; want %s", name, got, forecasts[name].Err, want)
 		}
+	}
+}
+
+// TestVMsOfAGroupAreForecastTogether: what keeps one from being frozen with the others is said of each.
+func TestVMsOfAGroupAreForecastTogether(t *testing.T) {
+	replace := strings.NewReplacer
+	for name, c := range map[string]struct {
+		database *strings.Replacer
+		claim    string // of the database
+		backup   func(*velerov1.Backup)
+		web, db  string
+	}{
+		"all well":             {web: "filesystem ", db: "filesystem "},
+		"one cut":              {backup: withOneCut, web: "filesystem ", db: "filesystem "},
+		"one is stopped":       {database: replace("kind: VirtualMachineInstance\n", "kind: Other\n"), web: "filesystem ", db: "offline "},
+		"one is paused":        {database: replace("conditions: [", `conditions: [{type: Paused, status: "True"}, `), web: "filesystem NotTogether: app", db: "crash Paused; NotTogether: app"},
+		"one has no agent":     {database: replace("AgentConnected", "Ready"), web: "filesystem NotTogether: app", db: "crash NoGuestAgent; NotTogether: app"},
+		"a disk cannot be cut": {claim: "data:unlabelled", web: "filesystem NotTogether: app", db: "crash DiskNotSnapshotted (data); NotTogether: app"},
+		"a disk is left out":   {claim: "data:fast!", web: "filesystem ", db: "crash DiskNotSnapshotted (data)"},
+		"the other is brought": {backup: func(b *velerov1.Backup) {
+			b.Spec.LabelSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}}
+		}, web: "filesystem ", db: "filesystem "},
+		"the other is in no backup": {database: replace("{app: database", `{velero.io/exclude-from-backup: "true", app: database`), web: "filesystem "},
+		"files are copied": {
+			backup: func(b *velerov1.Backup) { yes := true; b.Spec.DefaultVolumesToFsBackup = &yes },
+			web:    "crash FileSystemBackup (root); NotTogether: app", db: "crash FileSystemBackup (data); NotTogether: app",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			database := guestWith("database", "data")
+			if c.database != nil {
+				database = c.database.Replace(database)
+			}
+			guests := strings.NewReplacer("labels: {app: web}", "labels: {app: web, velero.kubevirt.io/freeze-together: app}",
+				"app: database}, annotations", "app: database, velero.kubevirt.io/freeze-together: app}, annotations").Replace(guestWith("web", "root") + database)
+			if c.claim == "" {
+				c.claim = "data:fast"
+			}
+			backup := &velerov1.Backup{ObjectMeta: metav1.ObjectMeta{Namespace: "velero", Name: "nightly"}}
+			if c.backup != nil {
+				c.backup(backup)
+			}
+			forecasts := forecastOf(t, guests, []string{"root:fast", c.claim}, backup, Server{CSI: true, Poll: time.Second})
+			for name, want := range map[string]string{"web": c.web, "database": c.db} {
+				got := forecasts[name]
+				if got.Err != nil || got.Taken != (want != "") || got.Taken && fmt.Sprintf("%s %s", got.Verdict.Level, got.Verdict.Message()) != want {
+					t.Errorf("%s: %t, %s %s, %v; want %s", name, got.Taken, got.Verdict.Level, got.Verdict.Message(), got.Err, want)
+				}
+			}
+			alone := forecastOf(t, guests, []string{"root:fast", c.claim}, backup, Server{CSI: true, Poll: time.Second}, "web")["web"]
+			if alone.Verdict.Message() != forecasts["web"].Verdict.Message() {
+				t.Errorf("asked for alone, web is %s", alone.Verdict.Message())
+			}
+		})
 	}
 }
 

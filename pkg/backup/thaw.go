@@ -2,6 +2,7 @@ package backup
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/vmware-tanzu/velero/pkg/label"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	virtv1 "kubevirt.io/api/core/v1"
 
 	"velero-plugin-for-kubevirt/pkg/graph"
 	"velero-plugin-for-kubevirt/pkg/kubevirt"
@@ -154,11 +156,34 @@ func (r *Run) thawWhenCut(ctx context.Context, b *block) {
 	}
 	b.thawing.Do(func() {
 		allFrozen := r.thaw(ctx, b)
+		together := allFrozen && r.allJoined(ctx, b)
 		r.mu.Lock()
-		b.together = allFrozen
+		b.together = together
 		r.mu.Unlock()
 		r.logOf(b).Debug("the guests are thawed: the last of their disks is cut")
 	})
+}
+
+// allJoined tells whether no VM of a group in an ItemBlock runs without its guest having been frozen with the others: its launcher pod is not in the backup.
+func (r *Run) allJoined(ctx context.Context, b *block) bool {
+	r.mu.Lock()
+	items := maps.Clone(b.items)
+	r.mu.Unlock()
+	for id, item := range items {
+		instance := instanceOf(id)
+		if groupOf(item.obj) == "" || !b.window.Joined(instance).IsZero() {
+			continue
+		}
+		obj, err := r.reader.Get(ctx, instance)
+		if err == nil && obj == nil {
+			continue
+		}
+		vmi, alsoErr := as[virtv1.VirtualMachineInstance](obj)
+		if err != nil || alsoErr != nil || !vmi.IsFinal() {
+			return false
+		}
+	}
+	return true
 }
 
 // thaw thaws the guests of an ItemBlock, and tells whether all were frozen until then.

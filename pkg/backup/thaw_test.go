@@ -3,6 +3,7 @@ package backup
 import (
 	"context"
 	"io"
+	"maps"
 	"strings"
 	"sync"
 	"testing"
@@ -326,5 +327,33 @@ func TestVMsOfAGroupAreInOneItemBlock(t *testing.T) {
 	}
 	if r.blocks[vm] != r.blocks[inShop(kubevirt.VirtualMachines, "database")] {
 		t.Error("they are not in one ItemBlock")
+	}
+}
+
+// TestAGroupIsTogetherOnlyWithAllItsGuests: a VM that runs, and whose launcher pod is not in the backup, was not frozen.
+func TestAGroupIsTogetherOnlyWithAllItsGuests(t *testing.T) {
+	const grouped = `{apiVersion: kubevirt.io/v1, kind: VirtualMachine, metadata: {namespace: shop, name: database, labels: {velero.kubevirt.io/freeze-together: app}}}
+---
+`
+	for instance, want := range map[string]bool{
+		"": true,
+		"{apiVersion: kubevirt.io/v1, kind: VirtualMachineInstance, metadata: {namespace: shop, name: database}, status: {phase: Succeeded}}": true,
+		"{apiVersion: kubevirt.io/v1, kind: VirtualMachineInstance, metadata: {namespace: shop, name: database}, status: {phase: Running}}":   false,
+		"{apiVersion: kubevirt.io/v1, kind: VirtualMachineInstance, metadata: {namespace: shop, name: database}, status: odd}":                false,
+	} {
+		backup := withPolicy()
+		r, _, g := frozenBy(t, backup, "root:fast")
+		objects, err := cluster.ReadObjects(strings.NewReader(grouped + instance))
+		if err != nil {
+			t.Fatal(err)
+		}
+		maps.Copy(g.Reader.(cluster.Memory), cluster.Memory{kubevirt.VirtualMachineInstances: append(g.Reader.(cluster.Memory)[kubevirt.VirtualMachineInstances], cluster.FromObjects(objects)[kubevirt.VirtualMachineInstances]...)})
+		b := r.blocks[vm]
+		b.items[inShop(kubevirt.VirtualMachines, "database")] = blockItem{obj: objects[0].Object}
+		b.expected, r.claims = []kubevirt.ID{inShop(kubevirt.PersistentVolumeClaims, "root")}, map[kubevirt.ID]claim{inShop(kubevirt.PersistentVolumeClaims, "root"): {cut: time.Now()}}
+		r.thawWhenCut(t.Context(), b)
+		if r.together(b) != want {
+			t.Errorf("with %q: together is %t", instance, !want)
+		}
 	}
 }

@@ -110,7 +110,7 @@ func TestVMsOfAGroupAreOfOneMoment(t *testing.T) {
 	for range runs {
 		report := w.again(t, append([]string{"--selector", "app=web"}, oneCut...)...) // one of them brings the other
 		wentWell(t, report.Report)
-		w.checkUnforeseen(t, report, good)
+		w.checkVerdicts(t, report, good)
 		if last := append(w.lastRecords(t, report, web), w.lastRecords(t, report, database)...); differs(last) {
 			t.Errorf("the guests' disks end with records %v", last)
 		}
@@ -126,7 +126,7 @@ func TestVMsOfAGroupAreOfOneMoment(t *testing.T) {
 	w.troubleAsk(t, database, "pause")
 	w.troubleStatus(t, database, "Paused")
 	report := w.again(t, append([]string{"--include-namespaces", "group"}, oneCut...)...)
-	w.checkUnforeseen(t, report, map[string]verdict{"web": {"filesystem", "NotTogether", "warning"}, "database": {"crash", "Paused", "warning"}})
+	w.checkVerdicts(t, report, map[string]verdict{"web": {"filesystem", "NotTogether", "warning"}, "database": {"crash", "Paused", "warning"}})
 }
 
 // TestAGuestIsThawedWhenWhatFrozeItIsKilled kills the plugin, and then Velero's server with it, while the storage takes its time: the guest's own launcher thaws it at
