@@ -149,6 +149,7 @@ var All = []Rule{
 	dvPopulated,
 	pvcOfWorker,
 	pvcPopulated,
+	pvcSnapshot,
 	pvcDataSource,
 	cloneToken,
 	finalizer,
