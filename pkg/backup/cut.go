@@ -82,6 +82,11 @@ func (r *Run) cut(ctx context.Context, b *block, id kubevirt.ID, backup *velerov
 	r.recordCuts(b, results)
 	r.thawWhenCut(ctx, b)
 	r.logCut(b, results, took)
+	r.sweeping.Do(func() {
+		if err := r.deleteOfFailed(ctx); err != nil {
+			r.log.WithError(err).Warn("VolumeSnapshots that failed backups may have left were not removed; the next backup tries again")
+		}
+	})
 }
 
 // cutters tell who snapshots the claims of an ItemBlock.

@@ -12,10 +12,12 @@ import (
 	velerov2alpha1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v2alpha1"
 	"github.com/vmware-tanzu/velero/pkg/plugin/velero"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
+	"velero-plugin-for-kubevirt/pkg/cluster"
 	"velero-plugin-for-kubevirt/pkg/kubevirt"
 	"velero-plugin-for-kubevirt/pkg/snapshot"
 )
@@ -93,6 +95,36 @@ func TestLeftoversAreDeletedOnce(t *testing.T) {
 		}
 	}
 	want := []kubevirt.ID{inShop(kubevirt.VolumeSnapshots, "one"), inShop(kubevirt.VolumeSnapshots, "two")}
+	if !slices.Equal(storage.deleted, want) {
+		t.Errorf("deleted %v, want %v", storage.deleted, want)
+	}
+}
+
+// TestLeftoversOfFailedBackupsAreDeleted: those of a backup that runs, restored ones and Velero's own stay.
+func TestLeftoversOfFailedBackupsAreDeleted(t *testing.T) {
+	var snapshots []client.Object
+	for name, labels := range map[string]map[string]string{
+		"failed": {velerov1.BackupUIDLabel: "failed"}, "gone": {velerov1.BackupUIDLabel: "gone"}, "running": {velerov1.BackupUIDLabel: "running"},
+		"restored": {velerov1.BackupUIDLabel: "failed", velerov1.RestoreNameLabel: "morning"}, "of-velero": {velerov1.BackupNameLabel: "failed"},
+	} {
+		snapshots = append(snapshots, &snapshotv1.VolumeSnapshot{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, Labels: labels}})
+	}
+	r, storage := runOn(t, snapshots...)
+	memory := cluster.Memory{}
+	for uid, phase := range map[string]string{"failed": "Failed", "running": "InProgress"} {
+		memory[kubevirt.VeleroBackups] = append(memory[kubevirt.VeleroBackups], &unstructured.Unstructured{Object: map[string]any{
+			"metadata": map[string]any{"namespace": "velero", "name": uid, "uid": uid}, "status": map[string]any{"phase": phase},
+		}})
+	}
+	r.reader = refusing{}
+	if err := r.deleteOfFailed(t.Context()); err == nil || len(storage.deleted) != 0 {
+		t.Errorf("without an answer about backups: %v, deleted %v", err, storage.deleted)
+	}
+	r.reader = memory
+	if err := r.deleteOfFailed(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	want := []kubevirt.ID{inShop(kubevirt.VolumeSnapshots, "failed"), inShop(kubevirt.VolumeSnapshots, "gone")}
 	if !slices.Equal(storage.deleted, want) {
 		t.Errorf("deleted %v, want %v", storage.deleted, want)
 	}

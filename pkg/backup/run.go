@@ -37,10 +37,11 @@ type Run struct {
 	storage   Storage
 	log       logrus.FieldLogger
 
-	calls  func() Calls                  // what Velero has to call the plugin for, found out once
-	client func() (client.Client, error) // for Velero's own functions, made once: Velero asks often how far the data mover is
-	scopes sync.Map                      // by the UID of a Backup
-	absent sync.Map                      // the absent neighbours that are in the log: a VM and its VMI name the same
+	calls    func() Calls                  // what Velero has to call the plugin for, found out once
+	client   func() (client.Client, error) // for Velero's own functions, made once: Velero asks often how far the data mover is
+	scopes   sync.Map                      // by the UID of a Backup
+	sweeping sync.Once                     // removes what failed backups have left; Velero starts the plugin anew for each backup
+	absent   sync.Map                      // the absent neighbours that are in the log: a VM and its VMI name the same
 
 	mu         sync.Mutex
 	blocks     map[kubevirt.ID]*block     // by each of their members
