@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -84,8 +85,8 @@ func TestNoGuestIsFrozenLongerThanAsked(t *testing.T) {
 	}
 }
 
-// TestVMsOfAGroupAreOfOneMoment backs up two guests that write in turn, each on its own disk, as parts of one application. As a group their disks are of one moment; a
-// group of which one guest cannot be frozen says so.
+// TestVMsOfAGroupAreOfOneMoment backs up three guests that write in turn, each on its own disk, as parts of one application. As a group their disks are of one moment;
+// a group of which one guest cannot be frozen says so. BACKUPS=20 makes as many backups.
 func TestVMsOfAGroupAreOfOneMoment(t *testing.T) {
 	w := kubevirtCluster(t)
 	turns := func(name, other string) *troubleVM {
@@ -94,10 +95,10 @@ func TestVMsOfAGroupAreOfOneMoment(t *testing.T) {
 			annotations: cluster.WritesAnnotation + ": 1ms, " + cluster.TurnsAnnotation + ": " + other,
 		}
 	}
-	web, database := turns("web", "database"), turns("database", "web")
+	web, database, queue := turns("web", "database"), turns("database", "queue"), turns("queue", "web")
 	w.policy(t, "kubevirt")
-	w.troubleMake(t, web, database)
-	for _, vm := range []*troubleVM{web, database} {
+	w.troubleMake(t, web, database, queue)
+	for _, vm := range []*troubleVM{web, database, queue} {
 		w.troubleRuns(t, vm)
 		w.label(t, w.find(t, vmAPI, "VirtualMachine", vm.namespace)[vm.name], "velero.kubevirt.io/freeze-together", "app")
 	}
@@ -106,12 +107,12 @@ func TestVMsOfAGroupAreOfOneMoment(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	good := map[string]verdict{"web": {"filesystem", "", "info"}, "database": {"filesystem", "", "info"}}
+	good := map[string]verdict{"web": {"filesystem", "", "info"}, "database": {"filesystem", "", "info"}, "queue": {"filesystem", "", "info"}}
 	for range runs {
-		report := w.again(t, append([]string{"--selector", "app=web"}, oneCut...)...) // one of them brings the other
+		report := w.again(t, append([]string{"--selector", "app=web"}, oneCut...)...) // one of them brings the others
 		wentWell(t, report.Report)
 		w.checkVerdicts(t, report, good)
-		if last := append(w.lastRecords(t, report, web), w.lastRecords(t, report, database)...); differs(last) {
+		if last := slices.Concat(w.lastRecords(t, report, web), w.lastRecords(t, report, database), w.lastRecords(t, report, queue)); differs(last) {
 			t.Errorf("the guests' disks end with records %v", last)
 		}
 		for _, item := range report.Items {
@@ -126,7 +127,9 @@ func TestVMsOfAGroupAreOfOneMoment(t *testing.T) {
 	w.troubleAsk(t, database, "pause")
 	w.troubleStatus(t, database, "Paused")
 	report := w.again(t, append([]string{"--include-namespaces", "group"}, oneCut...)...)
-	w.checkVerdicts(t, report, map[string]verdict{"web": {"filesystem", "NotTogether", "warning"}, "database": {"crash", "Paused", "warning"}})
+	w.checkVerdicts(t, report, map[string]verdict{
+		"web": {"filesystem", "NotTogether", "warning"}, "queue": {"filesystem", "NotTogether", "warning"}, "database": {"crash", "Paused", "warning"},
+	})
 }
 
 // TestAGuestIsThawedWhenWhatFrozeItIsKilled kills the plugin, and then Velero's server with it, while the storage takes its time: the guest's own launcher thaws it at
@@ -162,6 +165,7 @@ func TestAGuestIsThawedWhenTheStorageDies(t *testing.T) {
 		{"snapshot-controller", []string{"snapshot-controller"}},
 		{"csi-snapshotter", []string{"csi-snapshotter"}},
 		{"csidriver", []string{"csidriver", "csi-snapshotter", "csi-provisioner"}},
+		{"kube-apiserver", []string{"kube-apiserver"}},
 	} {
 		kill := func() (start, error) { return w.KillParts(c.parts...) }
 		t.Run(c.what, func(t *testing.T) {
@@ -216,11 +220,17 @@ func (w *testCluster) killedInTheWindow(t *testing.T, vm *troubleVM, c killing) 
 		t.Fatal(err)
 	}
 	w.awaitBackup(t, c.end)
-	if c.end == velerov1.BackupPhaseFailed {
-		return // Velero looks for VolumeSnapshots in its own namespace only (Velero 1.18.1, pkg/controller/backup_deletion_controller.go, deleteCSIVolumeSnapshotsIfAny)
-	}
 	if _, err := w.Velero(t.Context(), "backup", "delete", name(t), "--confirm"); err != nil {
 		t.Fatal(err)
+	}
+	if c.end == velerov1.BackupPhaseFailed { // nobody tells the plugin of its end: the next backup removes what it has left
+		w.await(t, time.Minute, func() string {
+			if w.find(t, "velero.io/v1", "Backup", "velero")[name(t)] != nil {
+				return "the failed backup is still there"
+			}
+			return ""
+		})
+		wentWell(t, w.again(t, append([]string{"--include-namespaces", vm.namespace}, oneCut...)...).Report)
 	}
 	// What is deleted while the driver is still cutting it goes when the CSI sidecar tries again, which may be minutes later.
 	w.await(t, time.Minute, func() string {
