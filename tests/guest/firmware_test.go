@@ -64,6 +64,7 @@ func TestFirmwareAndTPMRemember(t *testing.T) {
 		}
 	})
 	for _, err := range []error{
+		site.makeNamespace(t.Context(), vm),
 		site.makeDisks(t.Context(), vm),
 		site.makeDisk(t.Context(), vm, "boot", site.images.EFIDisk),
 		site.apply(t.Context(), fmt.Sprintf(vmYAML, vm.Namespace, vm.Name), withFirmware(vm)),

@@ -124,22 +124,31 @@ const dataSize = 128 << 20
 
 // Make creates a VM with its disks and namespace.
 func (w *NodeCluster) Make(ctx context.Context, vm VM) error {
+	if err := w.makeNamespace(ctx, vm); err != nil {
+		return err
+	}
+	return w.makeIn(ctx, vm)
+}
+
+// makeIn creates a VM with its disks in its namespace, which is there.
+func (w *NodeCluster) makeIn(ctx context.Context, vm VM) error {
 	if err := w.makeDisks(ctx, vm); err != nil {
 		return err
 	}
 	return w.apply(ctx, fmt.Sprintf(vmYAML, vm.Namespace, vm.Name))
 }
 
-// makeDisks creates the namespace of a VM and its disks.
-func (w *NodeCluster) makeDisks(ctx context.Context, vm VM) error {
+func (w *NodeCluster) makeNamespace(ctx context.Context, vm VM) error {
 	namespace := &corev1.Namespace{}
 	namespace.Name = vm.Namespace
 	if err := w.Create(ctx, namespace); err != nil {
 		return err
 	}
-	if err := w.Cluster.PublishRootCA(ctx, vm.Namespace); err != nil {
-		return err
-	}
+	return w.Cluster.PublishRootCA(ctx, vm.Namespace)
+}
+
+// makeDisks creates the disks of a VM.
+func (w *NodeCluster) makeDisks(ctx context.Context, vm VM) error {
 	if err := w.apply(ctx, fmt.Sprintf(claimYAML, vm.Namespace, vm.Name+"-data", corev1.PersistentVolumeBlock, dataSize)); err != nil {
 		return err
 	}
