@@ -148,6 +148,48 @@ func TestAGuestIsThawedWhenWhatFrozeItIsKilled(t *testing.T) {
 	}
 }
 
+// TestAPluginMayDieAtAnyStep kills the plugin at other moments, before, between and after the snapshots: the guest is thawed at once, a backup does not say
+// "filesystem" of disks of different moments, and nothing is left when it is deleted.
+func TestAPluginMayDieAtAnyStep(t *testing.T) {
+	w := kubevirtCluster(t)
+	vm := writing("steps")
+	w.policy(t, "kubevirt")
+	w.troubleWriting(t, vm)
+	for _, after := range []time.Duration{0, 80 * time.Millisecond, 160 * time.Millisecond, 300 * time.Millisecond} {
+		t.Run(after.String(), func(t *testing.T) {
+			w.begin(t, velerov1.BackupSpec{
+				IncludedNamespaces: []string{vm.namespace}, ResourcePolicy: &corev1.TypedLocalObjectReference{Kind: "configmap", Name: "one-cut"},
+			})
+			for deadline := time.Now().Add(time.Minute); !w.Guest.IsFrozen(vm.namespace, vm.name); time.Sleep(5 * time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatal("the guest is not frozen")
+				}
+			}
+			time.Sleep(after)
+			w.killPlugin(t)
+			w.await(t, 3*time.Second, func() string {
+				if w.Guest.IsFrozen(vm.namespace, vm.name) {
+					return "the guest is frozen"
+				}
+				return ""
+			})
+			w.awaitBackup(t, velerov1.BackupPhaseCompleted, velerov1.BackupPhasePartiallyFailed)
+			report, err := w.BackupReport(t.Context(), name(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			said := verdictOn(report, vm.name)
+			t.Logf("the backup is %s and says %+v", report.Phase, said)
+			if said.level == "filesystem" {
+				if numbers := w.lastRecords(t, report, vm); differs(numbers) {
+					t.Errorf("the disks end with records %v", numbers)
+				}
+			}
+			w.leavesNothing(t, vm, "the plugin", velerov1.BackupPhase(report.Phase))
+		})
+	}
+}
+
 // TestAGuestIsThawedWhenTheStorageDies kills what makes the snapshots while the storage takes its time: the guest is thawed when it has been frozen
 // for as long as it may be, the backup goes on when the part is there again, and nothing is left when it is deleted.
 func TestAGuestIsThawedWhenTheStorageDies(t *testing.T) {
@@ -220,12 +262,18 @@ func (w *testCluster) killedInTheWindow(t *testing.T, vm *troubleVM, c killing) 
 		t.Fatal(err)
 	}
 	w.awaitBackup(t, c.end)
+	w.leavesNothing(t, vm, c.what, c.end)
+}
+
+// leavesNothing deletes a backup in which something was killed, and waits until none of its snapshots is left.
+func (w *testCluster) leavesNothing(t *testing.T, vm *troubleVM, killed string, end velerov1.BackupPhase) {
+	t.Helper()
 	if _, err := w.Velero(t.Context(), "backup", "delete", name(t), "--confirm"); err != nil {
 		t.Fatal(err)
 	}
-	if c.end == velerov1.BackupPhaseFailed { // nobody tells the plugin of its end: the next backup removes what it has left
+	if end == velerov1.BackupPhaseFailed { // nobody tells the plugin of its end: the next backup removes what it has left
 		w.await(t, time.Minute, func() string {
-			if w.find(t, "velero.io/v1", "Backup", "velero")[name(t)] != nil {
+			if w.find(t, "velero.io/v1", "Backup", cluster.VeleroNamespace)[name(t)] != nil {
 				return "the failed backup is still there"
 			}
 			return ""
@@ -236,7 +284,7 @@ func (w *testCluster) killedInTheWindow(t *testing.T, vm *troubleVM, c killing) 
 	w.await(t, time.Minute, func() string {
 		for name, snapshot := range w.find(t, "snapshot.storage.k8s.io/v1", "VolumeSnapshot", vm.namespace) {
 			if snapshot.GetDeletionTimestamp() == nil {
-				return fmt.Sprintf("of the backup in which %s was killed there is VolumeSnapshot %s", c.what, name)
+				return fmt.Sprintf("of the backup in which %s was killed there is VolumeSnapshot %s", killed, name)
 			}
 		}
 		return ""

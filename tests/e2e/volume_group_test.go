@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -64,13 +65,13 @@ func (w *testCluster) begin(t *testing.T, spec velerov1.BackupSpec) {
 	}
 }
 
-// awaitBackup waits until the test's backup is in a phase.
-func (w *testCluster) awaitBackup(t *testing.T, phase velerov1.BackupPhase) {
+// awaitBackup waits until the test's backup is in one of some phases.
+func (w *testCluster) awaitBackup(t *testing.T, phases ...velerov1.BackupPhase) {
 	t.Helper()
 	w.await(t, 2*time.Minute, func() string {
 		backup := &velerov1.Backup{}
 		err := w.Get(t.Context(), client.ObjectKey{Namespace: cluster.VeleroNamespace, Name: name(t)}, backup)
-		if err != nil || backup.Status.Phase != phase {
+		if err != nil || !slices.Contains(phases, backup.Status.Phase) {
 			return fmt.Sprintf("the backup is %q: %v", backup.Status.Phase, err)
 		}
 		return ""
