@@ -410,7 +410,7 @@ func (b *forecastBlock) freezes(server Server) {
 	for _, vm := range b.vms {
 		vm.Facts.Window = time.Duration(max(len(snapshots)-1, 0)) * server.Poll
 	}
-	together := len(snapshots) > 0 || slices.ContainsFunc(b.vms, (*forecastVM).hasOneCut)
+	together := slices.ContainsFunc(b.vms, (*forecastVM).hasOneCut)
 	for _, vm := range b.vms {
 		together = together && (!vm.Taken || vm.isOfOneMoment())
 	}
@@ -419,8 +419,9 @@ func (b *forecastBlock) freezes(server Server) {
 	}
 }
 
+// hasOneCut tells whether a disk of a VM would be snapshotted, by the plugin or by Velero.
 func (vm *forecastVM) hasOneCut() bool {
-	return vm.Taken && slices.ContainsFunc(vm.Disks, func(disk Disk) bool { return disk.Cut && disk.LeftOut == "" })
+	return vm.Taken && slices.ContainsFunc(vm.Disks, func(disk Disk) bool { return disk.LeftOut == "" })
 }
 
 // isOfOneMoment tells whether a VM, if it runs, is frozen until all disks are cut that are to be.

@@ -81,11 +81,11 @@ func (r *Run) watch(namespace string, backup *velerov1.Backup, scope *scope) *sn
 // they are thawed. Velero itself would look 5 s later (Velero 1.18.1, pkg/util/csi/volume_snapshot.go, WaitUntilVSCHandleIsReady).
 func (r *Run) sawSnapshot(obj map[string]any, backup *velerov1.Backup, scope *scope) {
 	now, made := time.Now(), (&unstructured.Unstructured{Object: obj}).GetCreationTimestamp()
-	if backup.Status.StartTimestamp != nil && made.Before(backup.Status.StartTimestamp) {
+	if made.Before(backup.Status.StartTimestamp) {
 		return // an older backup had the same name
 	}
 	claim, err := object.String(obj, "spec.source.persistentVolumeClaimName")
-	if err != nil || claim == "" {
+	if err != nil {
 		return
 	}
 	id := kubevirt.ID{GroupResource: kubevirt.PersistentVolumeClaims, Namespace: object.Namespace(obj), Name: claim}
@@ -93,7 +93,7 @@ func (r *Run) sawSnapshot(obj map[string]any, backup *velerov1.Backup, scope *sc
 	b, brought := r.blocks[id], !r.claims[id].brought.IsZero()
 	r.mu.Unlock()
 	if b == nil || brought {
-		return // the guest need not be frozen yet
+		return // it is of no disk of a VM, or the guest need not be frozen yet
 	}
 	if made.Add(time.Second).Before(b.window.FirstJoined()) {
 		return // an item outside of the ItemBlock had brought the claim before the guest was frozen; its time is in whole seconds
