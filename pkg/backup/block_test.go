@@ -215,12 +215,12 @@ func TestTheListsOfANamespaceAreAskedForOnce(t *testing.T) {
 		log.SetLevel(logrus.DebugLevel)
 		var lists atomic.Int32
 		r := NewRun(counting{lists: &lists}, servedByTest, nil, log)
-		for range 2 {
+		for call := range 2 {
 			r.readLists("shop")
 			synctest.Wait()
-		}
-		if lists.Load() != 6 || len(hook.AllEntries()) != 6 {
-			t.Errorf("%d lists, %d lines of their failures", lists.Load(), len(hook.AllEntries()))
+			if lists.Load() != 6 || len(hook.AllEntries()) != 6 {
+				t.Errorf("after call %d: %d lists, %d lines of their failures", call+1, lists.Load(), len(hook.AllEntries()))
+			}
 		}
 	})
 }

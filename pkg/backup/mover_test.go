@@ -89,14 +89,14 @@ func TestLeftoversAreDeletedOnce(t *testing.T) {
 	}
 	r, storage := runOn(t, made("one", nil), made("two", nil), made("restored", map[string]string{velerov1.RestoreNameLabel: "morning"}),
 		made("of-another", map[string]string{velerov1.BackupUIDLabel: "other"}))
-	for range 2 {
+	want := []kubevirt.ID{inShop(kubevirt.VolumeSnapshots, "one"), inShop(kubevirt.VolumeSnapshots, "two")}
+	for call := range 2 {
 		if err := r.DeleteLeftovers(context.Background(), withPolicy()); err != nil {
 			t.Fatal(err)
 		}
-	}
-	want := []kubevirt.ID{inShop(kubevirt.VolumeSnapshots, "one"), inShop(kubevirt.VolumeSnapshots, "two")}
-	if !slices.Equal(storage.deleted, want) {
-		t.Errorf("deleted %v, want %v", storage.deleted, want)
+		if !slices.Equal(storage.deleted, want) {
+			t.Errorf("after call %d: deleted %v, want %v", call+1, storage.deleted, want)
+		}
 	}
 }
 
