@@ -262,7 +262,7 @@ func TestACutIsToldInOneLine(t *testing.T) {
 			log, lines := logtest.NewNullLogger()
 			r.log = log
 			r.blocks[vm].items[vm] = blockItem{}
-			r.blocks[vm].items[instanceOf(vm)] = blockItem{}
+			r.blocks[vm].items[inShop(kubevirt.VirtualMachineInstances, "lone")] = blockItem{}
 			_, _ = r.BackUpClaim(t.Context(), root, items["root"], withPolicy()) // an error of its own claim is told elsewhere
 			line := lines.LastEntry()
 			if line == nil || line.Message != "the disks were snapshotted at once" {

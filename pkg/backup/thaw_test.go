@@ -2,6 +2,7 @@ package backup
 
 import (
 	"context"
+	"errors"
 	"io"
 	"maps"
 	"strings"
@@ -22,11 +23,12 @@ import (
 	"velero-plugin-for-kubevirt/pkg/object"
 )
 
-// guests answer that they are frozen, and remember when they were thawed.
+// guests answer that they are frozen, and remember when they were thawed. Silent ones do not answer.
 type guests struct {
 	Reader
 	mu     sync.Mutex
 	thawed []string
+	silent bool
 }
 
 func (g *guests) GuestInfo(context.Context, string, string) (map[string]any, error) {
@@ -38,11 +40,15 @@ func (g *guests) GuestInfo(context.Context, string, string) (map[string]any, err
 }
 
 func (g *guests) Exec(_ context.Context, pod kubevirt.ID, _ string, _ []string, stdin io.Reader) (string, error) {
-	if line, err := io.ReadAll(stdin); err != nil || len(line) == 0 {
-		return "", err
-	}
+	line, err := io.ReadAll(stdin)
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.silent {
+		return "", errors.New("the guest does not answer")
+	}
+	if err != nil || len(line) == 0 {
+		return "", err
+	}
 	g.thawed = append(g.thawed, pod.Name)
 	return `{"return":"frozen"}`, nil
 }
@@ -350,10 +356,18 @@ func TestAGroupIsTogetherOnlyWithAllItsGuests(t *testing.T) {
 		maps.Copy(g.Reader.(cluster.Memory), cluster.Memory{kubevirt.VirtualMachineInstances: append(g.Reader.(cluster.Memory)[kubevirt.VirtualMachineInstances], cluster.FromObjects(objects)[kubevirt.VirtualMachineInstances]...)})
 		b := r.blocks[vm]
 		b.items[inShop(kubevirt.VirtualMachines, "database")] = blockItem{obj: objects[0].Object}
+		b.items[vm] = blockItem{obj: objects[0].Object} // which is frozen
+		b.items[inShop(kubevirt.VirtualMachines, "stopped")] = blockItem{obj: objects[0].Object}
+		b.items[inShop(kubevirt.VirtualMachines, "in-no-group")] = blockItem{}
 		b.expected, r.claims = []kubevirt.ID{inShop(kubevirt.PersistentVolumeClaims, "root")}, map[kubevirt.ID]claim{inShop(kubevirt.PersistentVolumeClaims, "root"): {cut: time.Now()}}
 		r.thawWhenCut(t.Context(), b)
 		if r.together(b) != want {
 			t.Errorf("with %q: together is %t", instance, !want)
+		}
+		for range 30 { // they are looked at in any order
+			if r.allJoined(t.Context(), b) != want {
+				t.Fatalf("with %q: all joined: %t", instance, !want)
+			}
 		}
 	}
 }
