@@ -110,6 +110,14 @@ func TestForecast(t *testing.T) {
 			change: replace("{name: guest-fsfreeze-freeze, enabled: true}", "{name: guest-exec, enabled: true}"), want: "crash FreezeUnsupported: guest-fsfreeze-freeze",
 		},
 		"an agent that was asked while its guest was frozen": {change: replace("guest-fsfreeze-freeze", "guest-ping"), want: "filesystem "},
+		"a snapshot of it is being taken": {
+			change: replace("annotations: {}}, spec: {template", "annotations: {}}, status: {snapshotInProgress: save}, spec: {template"), want: "crash SnapshotInProgress: save",
+		},
+		"a pod with hotplugged disks, which has no hooks": {change: replace("---\napiVersion: v1\nkind: Pod\n", besides("hotplug", "", "Pod")), want: "filesystem "},
+		"a pod that nobody controls":                      {change: replace("---\napiVersion: v1\nkind: Pod\n", besides("loose", "", "")), want: "filesystem "},
+		"an older pod that is in no backup": {
+			change: replace("---\napiVersion: v1\nkind: Pod\n", besides("older", `velero.io/exclude-from-backup: "true", `, "VirtualMachineInstance")), want: "filesystem ",
+		},
 		"no hooks":             {change: replace("pre.hook", "no.hook"), want: "crash HooksDisabled: virt-launcher-web"},
 		"a paused one":         {change: replace("conditions: [", `conditions: [{type: Paused, status: "True"}, `), want: "crash Paused"},
 		"a disk without class": {claims: []string{"root:fast", "data:unlabelled"}, want: "crash DiskNotSnapshotted (data)"},
@@ -120,6 +128,10 @@ func TestForecast(t *testing.T) {
 		},
 		"Windows, looked at every 11 seconds": {
 			change: replace("debian", "mswindows"), server: Server{CSI: true, Poll: 11 * time.Second}, want: "crash WindowTooLong: 11s, the guest stays frozen for 8s at most",
+		},
+		"Windows, of which one disk is left out, looked at every 11 seconds": {
+			change: replace("debian", "mswindows"), server: Server{CSI: true, Poll: 11 * time.Second}, claims: []string{"root:fast", "data:fast!"},
+			want: "crash DiskNotSnapshotted (data)",
 		},
 		"Windows in one cut": {
 			change: replace("debian", "mswindows"), server: Server{CSI: true, Poll: 11 * time.Second}, backup: withOneCut, want: "filesystem ",
@@ -160,6 +172,10 @@ func TestForecast(t *testing.T) {
 			}, want: "filesystem ",
 		},
 		"another namespace": {backup: func(b *velerov1.Backup) { b.Spec.IncludedNamespaces = []string{"office"} }},
+		"another namespace, and what is asked is not understood": {
+			change: replace("annotations: {}", "annotations: {velero.kubevirt.io/consistency: perhaps}"),
+			backup: func(b *velerov1.Backup) { b.Spec.IncludedNamespaces = []string{"office"} },
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			guest := guestWith("web", "root", "data")
@@ -186,6 +202,15 @@ func TestForecast(t *testing.T) {
 			}
 		})
 	}
+}
+
+// besides is another pod of the instance, without hooks, before the one that is there.
+func besides(name, labels, owner string) string {
+	if owner != "" {
+		owner = "{apiVersion: v1, kind: " + owner + ", name: web, uid: vmi-web, controller: true}"
+	}
+	return "---\n{apiVersion: v1, kind: Pod, metadata: {namespace: shop, name: " + name + ", labels: {" + labels + "kubevirt.io: virt-launcher, kubevirt.io/created-by: vmi-web}, ownerReferences: [" + owner +
+		"]}, spec: {}, status: {phase: Running}}\n---\napiVersion: v1\nkind: Pod\n"
 }
 
 func withOneCut(b *velerov1.Backup) {
@@ -220,6 +245,10 @@ func TestVMsOfAGroupAreForecastTogether(t *testing.T) {
 		"one has no agent":     {database: replace("AgentConnected", "Ready"), web: "filesystem NotTogether: app", db: "crash NoGuestAgent; NotTogether: app"},
 		"a disk cannot be cut": {claim: "data:unlabelled", web: "filesystem NotTogether: app", db: "crash DiskNotSnapshotted (data); NotTogether: app"},
 		"a disk is left out":   {claim: "data:fast!", web: "filesystem ", db: "crash DiskNotSnapshotted (data)"},
+		"no disk is to be cut": {
+			backup: func(b *velerov1.Backup) { b.Spec.ExcludedResources = []string{"persistentvolumeclaims"} },
+			web:    "crash DiskNotSnapshotted (root); NotTogether: app", db: "crash DiskNotSnapshotted (data); NotTogether: app",
+		},
 		"the other is brought": {backup: func(b *velerov1.Backup) {
 			b.Spec.LabelSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}}
 		}, web: "filesystem ", db: "filesystem "},
