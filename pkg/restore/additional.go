@@ -104,7 +104,7 @@ func (r *Run) Absent(ctx context.Context, id kubevirt.ID, obj map[string]any, sp
 	}
 	var absent []graph.Neighbour
 	for _, neighbour := range append(named, types...) {
-		needed := neighbour.Namespace == "" && slices.Contains(kubevirt.SharedTypes, neighbour.GroupResource) ||
+		needed := slices.Contains(kubevirt.SharedTypes, neighbour.GroupResource) ||
 			neighbour.GroupResource == kubevirt.NetworkAttachmentDefinitions || neighbour.GroupResource == kubevirt.DataSources
 		inside := neighbour.Namespace == id.Namespace || slices.Contains(mapped, neighbour.Namespace) || (neighbour.Namespace != "" && restored.ShouldInclude(neighbour.Namespace))
 		if !needed || inside {

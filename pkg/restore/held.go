@@ -51,7 +51,7 @@ func (r *Run) releaseWhenFilled(ctx context.Context, operation string, progress 
 	for _, neighbour := range neighbours {
 		ids = append(ids, neighbour.ID)
 	}
-	claims := claimsAmong(ids, object.Namespace(vm), object.Namespace(vm))
+	claims := claimsAmong(ids, object.Namespace(vm))
 	// By now the restore has brought every claim that it brings at all.
 	waiting, err := r.waiting(ctx, claims)
 	if err != nil {
@@ -73,10 +73,10 @@ func (r *Run) releaseWhenFilled(ctx context.Context, operation string, progress 
 // stays held.
 func (r *Run) Cancel(ctx context.Context, operation string) error {
 	vm, err := r.held(ctx, operation)
-	if vm != nil && object.Annotation(vm, kubevirt.HeldBecause) != "" {
+	if object.Annotation(vm, kubevirt.HeldBecause) != "" {
 		return nil
 	}
-	if err == nil && vm != nil {
+	if vm != nil {
 		err = r.release(ctx, vm)
 	}
 	log := r.log.WithFields(logrus.Fields{"rule": "vm-hold", "target": operation})
@@ -92,7 +92,7 @@ func (r *Run) Cancel(ctx context.Context, operation string) error {
 func (r *Run) held(ctx context.Context, operation string) (map[string]any, error) {
 	namespace, name, _ := strings.Cut(operation, "/")
 	vm, err := r.reader.Get(ctx, kubevirt.ID{GroupResource: kubevirt.VirtualMachines, Namespace: namespace, Name: name})
-	if err != nil || vm == nil || object.Annotation(vm, kubevirt.HeldRunStrategy) == "" {
+	if err != nil || object.Annotation(vm, kubevirt.HeldRunStrategy) == "" { // one that is gone has no annotation
 		return nil, err
 	}
 	return vm, nil
@@ -111,12 +111,11 @@ func (r *Run) release(ctx context.Context, vm map[string]any) error {
 	return r.writer.Patch(ctx, id, patch)
 }
 
-// claimsAmong returns the claims of one namespace among objects, as they are called in another.
-func claimsAmong(ids []kubevirt.ID, from, to string) []kubevirt.ID {
+// claimsAmong returns the claims of one namespace among objects.
+func claimsAmong(ids []kubevirt.ID, namespace string) []kubevirt.ID {
 	var claims []kubevirt.ID
 	for _, id := range ids {
-		if id.GroupResource == kubevirt.PersistentVolumeClaims && id.Namespace == from {
-			id.Namespace = to
+		if id.GroupResource == kubevirt.PersistentVolumeClaims && id.Namespace == namespace {
 			claims = append(claims, id)
 		}
 	}
