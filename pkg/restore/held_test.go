@@ -96,6 +96,10 @@ func TestAHeldVMIsReleasedWhenItsDataIsThere(t *testing.T) {
 		},
 		"the VM cannot be read":  {objects: []*unstructured.Unstructured{item(t, heldVM)}, silent: web, description: "no answer", notCancelled: true},
 		"a claim cannot be read": {objects: []*unstructured.Unstructured{item(t, heldVM)}, silent: root, description: "no answer", cancel: []string{released}},
+		"a claim is not what it says": {
+			objects:     []*unstructured.Unstructured{item(t, heldVM), item(t, `{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {namespace: shop, name: root}, spec: {selector: {matchLabels: 5}}}`)},
+			description: "reading persistentvolumeclaims/shop/root: ", cancel: []string{released},
+		},
 		"the VM cannot be read in full": {
 			objects:     []*unstructured.Unstructured{item(t, `{apiVersion: kubevirt.io/v1, kind: VirtualMachine, metadata: {namespace: shop, name: web, annotations: {velero.kubevirt.io/held-run-strategy: Always}}, spec: {template: 5}}`)},
 			description: "spec.template", cancel: []string{released},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/sirupsen/logrus"
 	logtest "github.com/sirupsen/logrus/hooks/test"
 	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -29,12 +30,14 @@ func TestARestoreNamesWhatItCannotSee(t *testing.T) {
 	for name, test := range map[string]struct {
 		reader graph.Reader
 		want   int
+		logged int
 	}{
-		"seen":     {reader, 0},
-		"not seen": {forbidding{reader, kubevirt.PersistentVolumeClaims}, 1},
+		"seen":     {reader, 0, 0},
+		"not seen": {forbidding{reader, kubevirt.PersistentVolumeClaims}, 1, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			log, _ := logtest.NewNullLogger()
+			log, hook := logtest.NewNullLogger()
+			log.SetLevel(logrus.DebugLevel)
 			id := kubevirt.ID{GroupResource: kubevirt.VirtualMachines, Namespace: "shop", Name: "web"}
 			ids, err := NewRun(test.reader, nil, log).BringFirst(t.Context(), id, vm.DeepCopy().Object, vm.DeepCopy().Object, &velerov1.Restore{})
 			if err != nil {
@@ -43,11 +46,14 @@ func TestARestoreNamesWhatItCannotSee(t *testing.T) {
 			if len(ids) != test.want {
 				t.Errorf("brought first: %v, want %d", ids, test.want)
 			}
+			if got := len(hook.AllEntries()); got != test.logged {
+				t.Errorf("%d lines are logged, want %d", got, test.logged)
+			}
 		})
 	}
 }
 
-// forbidding is a reader that may not list one kind.
+// forbidding is a reader that may not list or go through one kind.
 type forbidding struct {
 	graph.Reader
 	to schema.GroupResource
@@ -58,6 +64,13 @@ func (f forbidding) List(ctx context.Context, query graph.Query) (*graph.Objects
 		return nil, errors.New("forbidden")
 	}
 	return f.Reader.List(ctx, query)
+}
+
+func (f forbidding) Each(ctx context.Context, resource schema.GroupResource, visit func(map[string]any) error) error {
+	if resource == f.to {
+		return errors.New("forbidden")
+	}
+	return f.Reader.Each(ctx, resource, visit)
 }
 
 // TestAVMOnWhichAPersonHasToDecideStaysHeld: the restore does not wait for it, and says so as an error.
@@ -79,7 +92,7 @@ func TestAVMOnWhichAPersonHasToDecideStaysHeld(t *testing.T) {
 	if want := "VirtualMachine shop/web is not started: nothing fills root"; !progress.Completed || progress.Err != want {
 		t.Errorf("progress is %+v, want the error %q", progress, want)
 	}
-	if err := run.Cancel(t.Context(), "shop/web"); err != nil {
-		t.Error(err)
+	if err := run.Cancel(t.Context(), "shop/web"); err != nil || len(writer.patches) > 0 {
+		t.Errorf("cancelled: %v, changed %v", err, writer.patches)
 	}
 }
