@@ -38,7 +38,8 @@ func TestNothingIsExecutedInAPodThatIsNoLauncherOfTheInstance(t *testing.T) {
 	})
 }
 
-// TestOnlyKubeVirtsThawIsExecuted: KubeVirt copies annotations of a VM to its launcher, and Velero runs what they say; the plugin does not.
+// TestOnlyKubeVirtsThawIsExecuted: KubeVirt copies annotations of a VM to its launcher, and Velero runs what they say; the plugin does not. The launcher
+// that the VM is migrated to is thawed all the same.
 func TestOnlyKubeVirtsThawIsExecuted(t *testing.T) {
 	for command, want := range map[string]int{
 		`["/usr/bin/virt-freezer","--unfreeze"]`: 1, `["sh","-c","curl evil"]`: 0, `["/usr/bin/virt-freezer","--freeze"]`: 0, `["virt-freezer","--unfreeze"]`: 0, `[]`: 0, `sh -c evil`: 0,
@@ -46,8 +47,9 @@ func TestOnlyKubeVirtsThawIsExecuted(t *testing.T) {
 		l := &launchers{thawed: map[string]time.Time{}}
 		pod := launcherOf("web")
 		pod.Annotations["post.hook.backup.velero.io/command"] = command
-		if err := Open(l).runThawHooks(t.Context(), &guest{launchers: []*corev1.Pod{pod}}, answer{notThawed: errNotAsked}); err != nil || len(l.runs) != want {
-			t.Errorf("%s: executed %d times, want %d, %v", command, len(l.runs), want, err)
+		g := &guest{launchers: []*corev1.Pod{pod, launcherOf("target")}}
+		if err := Open(l).runThawHooks(t.Context(), g, answer{notThawed: errNotAsked}); err != nil || len(l.runs) != want+1 || l.runs[want] != "target" {
+			t.Errorf("%s: executed in %q, want %d times before the other launcher, %v", command, l.runs, want, err)
 		}
 	}
 }

@@ -23,7 +23,8 @@ import (
 // launchers play the containers of several guests: the question takes 30 ms, the thaw 20 ms.
 type launchers struct {
 	windows map[string]bool
-	broken  bool // the sessions end by themselves at once, as when a node loses its connections
+	gone    map[string]bool // the instances that nobody can see
+	broken  bool            // the sessions end by themselves at once, as when a node loses its connections
 
 	mu     sync.Mutex
 	thawed map[string]time.Time // by instance
@@ -31,7 +32,7 @@ type launchers struct {
 }
 
 func (l *launchers) Now(_ context.Context, id kubevirt.ID) (map[string]any, error) {
-	if id.GroupResource != kubevirt.VirtualMachineInstances {
+	if id.GroupResource != kubevirt.VirtualMachineInstances || l.gone[id.Name] {
 		return nil, nil
 	}
 	system := map[string]any{}
@@ -126,6 +127,9 @@ func TestAllGuestsAreAskedAndThawedAtOnce(t *testing.T) {
 		began := time.Now()
 		w.Begin(began, limits)
 		time.Sleep(100 * time.Millisecond)
+		if got := w.Frozen(); got != 0 {
+			t.Errorf("frozen for %s, and nobody has thawed them", got)
+		}
 		if allFrozen, err := w.Thaw(t.Context()); !allFrozen || err != nil {
 			t.Errorf("all frozen: %t, %v", allFrozen, err)
 		}
@@ -144,13 +148,16 @@ func TestAllGuestsAreAskedAndThawedAtOnce(t *testing.T) {
 
 func TestAGuestIsThawedWhenItsLimitIsOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := &launchers{windows: map[string]bool{"office": true}}
-		w := joined(t, l, "web", "office")
+		l := &launchers{windows: map[string]bool{"office": true}, gone: map[string]bool{"lost": true, "missing": true}}
+		w := joined(t, l, "web", "lost", "office", "missing")
 		defer w.Close()
 		began := time.Now()
 		w.Begin(began, limits)
 		w.Begin(began.Add(time.Hour), func(kubevirt.ID, bool) time.Duration { return time.Hour }) // only the first counts
 		time.Sleep(2 * time.Minute)
+		if len(l.thawed) != 2 {
+			t.Errorf("thawed %v, want those that can be seen", l.thawed)
+		}
 		for name, want := range map[string]time.Duration{"office": 8 * time.Second, "web": time.Minute} {
 			if got := l.thawed[name].Sub(began); got != want+50*time.Millisecond {
 				t.Errorf("%s was thawed after %s", name, got)
