@@ -114,6 +114,23 @@ func TestAllSnapshotsAreTakenAtOnce(t *testing.T) {
 	})
 }
 
+// TestTheSizeOfASnapshot: a driver need not say it.
+func TestTheSizeOfASnapshot(t *testing.T) {
+	for _, c := range []struct {
+		says  any
+		want  int64
+		wrong bool
+	}{{"8Mi", 8 << 20, false}, {nil, 0, false}, {"much", 0, true}, {8, 0, true}} {
+		status := map[string]any{"creationTime": "2026-11-24T12:00:00Z"}
+		if c.says != nil {
+			status["restoreSize"] = c.says
+		}
+		if got, err := restoreSize(map[string]any{"status": status}); got != c.want || (err != nil) != c.wrong {
+			t.Errorf("of %v: %d, %v, want %d", c.says, got, err, c.want)
+		}
+	}
+}
+
 func TestASnapshotThatIsRefusedDoesNotHarmTheOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, begin := &driver{refuses: "data"}, time.Now()
