@@ -203,3 +203,19 @@ func TestTheLauncherThawsItsGuestWhenThePluginEnds(t *testing.T) {
 		}
 	})
 }
+
+// TestWhoeverWantsTheFactsThawsTheGuest: a verdict needs the answer.
+func TestWhoeverWantsTheFactsThawsTheGuest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &launchers{}
+		w := joined(t, l, "web")
+		defer w.Close()
+		w.Begin(time.Now(), limits)
+		for range 2 { // the second time it is known
+			facts := w.Facts(t.Context(), instance("web"), instance("web"))
+			if !facts.Frozen || facts.NotAsked != nil || facts.Window != 50*time.Millisecond || len(l.thawed) != 1 {
+				t.Errorf("thawed %v: %+v", l.thawed, facts)
+			}
+		}
+	})
+}

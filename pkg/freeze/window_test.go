@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -74,6 +75,27 @@ func TestTheVMIsReadWhenItsGuestIsKnown(t *testing.T) {
 			t.Errorf("%s: VM %v, instance %v", c.item, facts.Machine, facts.After)
 		}
 	}
+}
+
+// TestAGuestThatCannotBeFrozenIsOnlyLookedAt: it is neither asked nor thawed, whether it is known or not.
+func TestAGuestThatCannotBeFrozenIsOnlyLookedAt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := Open(everything{})
+		w.guests[instance("web")] = ownedBy("")
+		for _, name := range []string{"web", "stranger"} {
+			if facts := w.Facts(t.Context(), instance(name), instance(name)); facts.Window != 0 || facts.NotAsked != errNotAsked || facts.After == nil {
+				t.Errorf("%s, before a disk is cut: %+v", name, facts)
+			}
+		}
+		w.Begin(time.Now(), limits)
+		time.Sleep(time.Second)
+		for name, want := range map[string]time.Duration{"web": time.Second, "stranger": 0} {
+			if facts := w.Facts(t.Context(), instance(name), instance(name)); facts.Window != want || facts.NotAsked != errNotAsked || !w.ThawedAt(instance(name)).IsZero() {
+				t.Errorf("%s: %+v, want a window of %s", name, facts, want)
+			}
+		}
+		w.Close()
+	})
 }
 
 // TestWhatALauncherSays: the question is answered even if the thaw behind it fails.
