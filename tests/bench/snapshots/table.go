@@ -47,6 +47,50 @@ func (r *Results) Table() string {
 	return text.String()
 }
 
+// Summary returns what most people ask of the results, as Markdown.
+func (r *Results) Summary() string {
+	var text strings.Builder
+	text.WriteString("| |")
+	for _, way := range Ways {
+		text.WriteString(" " + way.Title + " |")
+	}
+	text.WriteString("\n|---|" + strings.Repeat("---|", len(Ways)) + "\n")
+	for _, line := range []struct {
+		what     string
+		of       Case
+		measured func(Row) map[string]float64
+	}{
+		{"frozen, 1 disk", Case{VMs: 1, Disks: 1, Workers: 1}, func(r Row) map[string]float64 { return r.Frozen }},
+		{"frozen, 8 disks", Case{VMs: 1, Disks: 8, Workers: 1}, func(r Row) map[string]float64 { return r.Frozen }},
+		{"backup, 10 VMs × 2 disks", Case{VMs: 10, Disks: 2, Workers: 1}, func(r Row) map[string]float64 { return r.Seconds }},
+		{"backup, 50 VMs × 2 disks, 8 workers", Case{VMs: 50, Disks: 2, Workers: 8}, func(r Row) map[string]float64 { return r.Seconds }},
+	} {
+		for _, row := range r.Rows {
+			if row.Case != line.of {
+				continue
+			}
+			fmt.Fprintf(&text, "| %s |", line.what)
+			for _, way := range Ways {
+				seconds := line.measured(row)[way.Name]
+				fmt.Fprintf(&text, " %.*f s |", decimals(seconds), seconds)
+			}
+			text.WriteString("\n")
+		}
+	}
+	return text.String()
+}
+
+// decimals says how many are worth reading.
+func decimals(seconds float64) int {
+	switch {
+	case seconds < 1:
+		return 2
+	case seconds < 10:
+		return 1
+	}
+	return 0
+}
+
 // Print prints the results and whether the targets are met, for people.
 func (r *Results) Print(out io.Writer) error {
 	fmt.Fprintf(out, "%s\nbinary %.1f MB\n\n", r.Machine, r.BinaryMB)
