@@ -83,14 +83,14 @@ func TestAGuestThatCannotBeFrozenIsOnlyLookedAt(t *testing.T) {
 		w := Open(everything{})
 		w.guests[instance("web")] = ownedBy("")
 		for _, name := range []string{"web", "stranger"} {
-			if facts := w.Facts(t.Context(), instance(name), instance(name)); facts.Window != 0 || facts.NotAsked != errNotAsked || facts.After == nil {
+			if facts := w.Facts(t.Context(), instance(name), instance(name)); facts.Window != 0 || !errors.Is(facts.NotAsked, errNotAsked) || facts.After == nil {
 				t.Errorf("%s, before a disk is cut: %+v", name, facts)
 			}
 		}
 		w.Begin(time.Now(), limits)
 		time.Sleep(time.Second)
 		for name, want := range map[string]time.Duration{"web": time.Second, "stranger": 0} {
-			if facts := w.Facts(t.Context(), instance(name), instance(name)); facts.Window != want || facts.NotAsked != errNotAsked || !w.ThawedAt(instance(name)).IsZero() {
+			if facts := w.Facts(t.Context(), instance(name), instance(name)); facts.Window != want || !errors.Is(facts.NotAsked, errNotAsked) || !w.ThawedAt(instance(name)).IsZero() {
 				t.Errorf("%s: %+v, want a window of %s", name, facts, want)
 			}
 		}
