@@ -43,8 +43,11 @@ func (r *Run) disksCopied(ctx context.Context, namespace, uid string, scope *sco
 			continue
 		}
 		obj, err := r.reader.Get(ctx, kubevirt.ID{GroupResource: kubevirt.Pods, Namespace: namespace, Name: metadata.Name})
-		if err != nil || obj == nil {
-			return nil, err // nil: the pod has gone meanwhile
+		if err != nil {
+			return nil, err
+		}
+		if obj == nil {
+			continue // it has gone meanwhile
 		}
 		pod, err := as[corev1.Pod](obj)
 		if err != nil {

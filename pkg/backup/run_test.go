@@ -180,25 +180,35 @@ func TestTheConfigurationIsReadForBackupsWithSnapshots(t *testing.T) {
 	}
 }
 
-// gone is a reader of a cluster in which what was listed is gone when it is read.
-type gone struct{ Reader }
+// gone is a reader of a cluster in which one object that was listed is gone when it is read.
+type gone struct {
+	Reader
+	name string
+}
 
-func (gone) Get(context.Context, kubevirt.ID) (map[string]any, error) { return nil, nil }
+func (g gone) Get(ctx context.Context, id kubevirt.ID) (map[string]any, error) {
+	if id.Name == g.name {
+		return nil, nil
+	}
+	return g.Reader.Get(ctx, id)
+}
 
 func TestDisksOfWhichFilesAreCopied(t *testing.T) {
 	memory := memoryOf(t, `
 {apiVersion: v1, kind: Pod, metadata: {namespace: shop, name: new, labels: {kubevirt.io: virt-launcher, kubevirt.io/created-by: vmi}}, spec: {volumes: [{name: data, persistentVolumeClaim: {claimName: data}}]}, status: {phase: Running}}
 ---
 {apiVersion: v1, kind: Pod, metadata: {namespace: shop, name: old, labels: {kubevirt.io: virt-launcher, kubevirt.io/created-by: vmi}, annotations: {backup.velero.io/backup-volumes: root}}, spec: {volumes: [{name: root, persistentVolumeClaim: {claimName: root}}]}, status: {phase: Running}}
+---
+{apiVersion: v1, kind: Pod, metadata: {namespace: shop, name: older, labels: {kubevirt.io: virt-launcher, kubevirt.io/created-by: vmi}, annotations: {backup.velero.io/backup-volumes: hot}}, spec: {volumes: [{name: hot, persistentVolumeClaim: {claimName: hot}}]}, status: {phase: Running}}
 `)
 	for name, c := range map[string]struct {
 		reader Reader
 		want   []string
 		err    error
 	}{
-		"of the one pod that says so": {memory, []string{"root"}, nil},
-		"that has gone meanwhile":     {gone{memory}, nil, nil},
-		"that cannot be read":         {unanswered{memory}, nil, errUnanswered},
+		"of the pods that say so":        {memory, []string{"hot", "root"}, nil},
+		"of one that has gone meanwhile": {gone{memory, "old"}, []string{"hot"}, nil},
+		"of one that cannot be read":     {unanswered{memory}, nil, errUnanswered},
 	} {
 		r := testRun(t)
 		r.reader = c.reader
