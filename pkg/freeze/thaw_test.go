@@ -155,6 +155,7 @@ func TestAGuestIsThawedWhenItsLimitIsOver(t *testing.T) {
 		w.Begin(began, limits)
 		w.Begin(began.Add(time.Hour), func(kubevirt.ID, bool) time.Duration { return time.Hour }) // only the first counts
 		time.Sleep(2 * time.Minute)
+		synctest.Wait()
 		if len(l.thawed) != 2 {
 			t.Errorf("thawed %v, want those that can be seen", l.thawed)
 		}
@@ -198,6 +199,7 @@ func TestTheLauncherThawsItsGuestWhenThePluginEnds(t *testing.T) {
 		w := joined(t, l, "web")
 		w.Close()
 		time.Sleep(time.Second)
+		synctest.Wait()
 		if len(l.thawed) != 1 {
 			t.Error("the guest may still be frozen")
 		}
