@@ -19,12 +19,16 @@ func TestOnlyWhatDecidesIsRead(t *testing.T) {
 		plain   = `{apiVersion: kubevirt.io/v1, kind: VirtualMachine, metadata: {namespace: shop, name: web}, spec: {template: {spec: {domain: {}}}}}`
 		pinned  = `{apiVersion: kubevirt.io/v1, kind: VirtualMachine, metadata: {namespace: shop, name: web}, spec: {template: {spec: {nodeSelector: {kubernetes.io/hostname: n1}, domain: {}}}}}`
 		undone  = `{apiVersion: snapshot.kubevirt.io/v1beta1, kind: VirtualMachineSnapshot, metadata: {namespace: shop, name: photo}, spec: {}, status: {phase: InProgress}}`
+		started = `{apiVersion: kubevirt.io/v1, kind: VirtualMachineInstance, metadata: {namespace: shop, name: web, ownerReferences: [
+  {apiVersion: kubevirt.io/v1, kind: VirtualMachine, name: web, uid: u, controller: true}]}, spec: {domain: {}, volumes: [{name: root, persistentVolumeClaim: {claimName: root}}]}}`
+		own     = `{apiVersion: kubevirt.io/v1, kind: VirtualMachineInstance, metadata: {namespace: shop, name: web}, spec: {domain: {}, volumes: [{name: root, persistentVolumeClaim: {claimName: root}}]}}`
 		claimed = `{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {namespace: shop, name: root}, spec: {}}`
 	)
 	empty := cluster.FromObjects(nil)
 	content := func(name string) graph.Reader {
 		return silent{empty, kubevirt.ID{GroupResource: kubevirt.VirtualMachineSnapshotContents, Namespace: "shop", Name: name}}
 	}
+	disk := silent{empty, kubevirt.ID{GroupResource: kubevirt.PersistentVolumeClaims, Namespace: "shop", Name: "root"}}
 	for name, c := range map[string]struct {
 		reader graph.Reader
 		item   string
@@ -34,6 +38,8 @@ func TestOnlyWhatDecidesIsRead(t *testing.T) {
 		"nodes, for a VM that asks for one":                   {forbidding{empty, kubevirt.Nodes}, pinned, true},
 		"identities, for a VM":                                {forbidding{empty, kubevirt.VirtualMachines}, plain, true},
 		"identities, for a claim":                             {forbidding{empty, kubevirt.VirtualMachines}, claimed, false},
+		"the disks of an instance that its VM starts again":   {disk, started, false},
+		"the disks of an instance of its own":                 {disk, own, true},
 		"the content of a VM's snapshot":                      {content("roll"), photo, true},
 		"the content of a VM's snapshot that has not got one": {content(""), undone, false},
 	} {
