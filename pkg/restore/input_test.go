@@ -40,6 +40,7 @@ func TestOnlyWhatDecidesIsRead(t *testing.T) {
 		"identities, for a claim":                             {forbidding{empty, kubevirt.VirtualMachines}, claimed, false},
 		"the disks of an instance that its VM starts again":   {disk, started, false},
 		"the disks of an instance of its own":                 {disk, own, true},
+		"the volume of a claim that names none":               {silent{empty, kubevirt.ID{GroupResource: kubevirt.PersistentVolumes}}, claimed, false},
 		"the content of a VM's snapshot":                      {content("roll"), photo, true},
 		"the content of a VM's snapshot that has not got one": {content(""), undone, false},
 	} {
