@@ -90,3 +90,24 @@ func TestTheDataOfAVolume(t *testing.T) {
 		})
 	}
 }
+
+// TestWhatHasBecomeOfTheDisksIsLogged: of a VM that has some.
+func TestWhatHasBecomeOfTheDisksIsLogged(t *testing.T) {
+	const without = `{apiVersion: kubevirt.io/v1, kind: VirtualMachine, metadata: {namespace: shop, name: web}, spec: {template: {spec: {domain: {}}}}}`
+	for text, want := range map[string]int{templated: 1, without: 0} {
+		log, hook := logtest.NewNullLogger()
+		id, vm := kubevirt.ID{GroupResource: kubevirt.VirtualMachines, Namespace: "shop", Name: "web"}, item(t, text)
+		if _, err := NewRun(cluster.FromObjects(nil), nil, log).Restore(t.Context(), id, vm.DeepCopy().Object, vm.Object, &velerov1.Restore{}); err != nil {
+			t.Error(err)
+		}
+		lines := 0
+		for _, entry := range hook.AllEntries() {
+			if entry.Data["disks"] != nil {
+				lines++
+			}
+		}
+		if lines != want {
+			t.Errorf("%s: %d lines name disks, want %d", text, lines, want)
+		}
+	}
+}
