@@ -137,18 +137,9 @@ func buildFloor(ctx context.Context, path string) error {
 	return nil
 }
 
-// auditPolicy logs that requests were made, not what was in them, and not those of controllers.
-const auditPolicy = `{"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
-	"rules": [{"level": "Metadata", "users": ["admin"]}, {"level": "None"}]}`
-
-// start starts a cluster that keeps an audit log.
-func start(ctx context.Context, dir, log string) (*cluster.Cluster, error) {
-	policy := filepath.Join(dir, "audit-policy.json")
-	if err := os.WriteFile(policy, []byte(auditPolicy), 0o644); err != nil {
-		return nil, err
-	}
+// start starts a cluster of VMs that need not run.
+func start(ctx context.Context) (*cluster.Cluster, error) {
 	return cluster.Start(ctx, cluster.Options{Progress: os.Stderr, Without: []string{cluster.KubeVirt, cluster.CDI}, APIServer: []string{
-		"--audit-policy-file=" + policy, "--audit-log-path=" + log,
 		// Velero lists ConfigMaps for each restored PVC and PV (Velero 1.18.1, pkg/restore/actions/change_storageclass_action.go). A
 		// list from the API server's cache waits up to 100 ms for news from etcd (Kubernetes v1.36, pkg/storage/cacher), which would
 		// hide what plugins cost.
@@ -168,14 +159,12 @@ type bench struct {
 	site      *story.Site
 	n         int
 	in        []string // namespaces
-	log       string   // the API server's audit log
 	installed string
 }
 
 // measureSize measures all variants with n VMs, on a cluster of their own. All backups come first: they leave the VMs as they are.
 func (s *settings) measureSize(ctx context.Context, n int, dir string, results *Results) (err error) {
-	log := filepath.Join(dir, fmt.Sprintf("audit-%d.log", n))
-	c, err := start(ctx, dir, log)
+	c, err := start(ctx)
 	if err != nil {
 		return err
 	}
@@ -184,7 +173,7 @@ func (s *settings) measureSize(ctx context.Context, n int, dir string, results *
 	if err != nil {
 		return err
 	}
-	b := &bench{Cluster: c, site: site, n: n, in: namespaces(n, s.spread), log: log}
+	b := &bench{Cluster: c, site: site, n: n, in: namespaces(n, s.spread)}
 	started := time.Now()
 	if err := load(ctx, c, n, b.in); err != nil {
 		return err
@@ -243,7 +232,7 @@ func (b *bench) measure(ctx context.Context, phase string, v variant, round int)
 	if phase == Restore {
 		arguments = []string{"restore", "create", name, "--from-backup", name, "--wait"}
 	}
-	sample, err := measure(b.Cluster, b.log, filepath.Base(v.path), func() error {
+	sample, err := measure(b.Cluster, filepath.Base(v.path), func() error {
 		_, err := b.Velero(ctx, arguments...)
 		return err
 	})

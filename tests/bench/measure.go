@@ -25,9 +25,10 @@ type Sample struct {
 	Bytes    int     `json:"peakResidentBytes"` // of the measured plugin
 }
 
-// measure runs do and tells what it took. log is the API server's audit log. name is that of the plugin's binary, by which its processes and, with a slash
-// behind, the User-Agent of its requests are known.
-func measure(c *cluster.Cluster, log, name string, do func() error) (Sample, error) {
+// measure runs do and tells what it took. name is that of the plugin's binary, by which its processes and, with a slash behind, the User-Agent of its requests
+// in the API server's audit log are known.
+func measure(c *cluster.Cluster, name string, do func() error) (Sample, error) {
+	log := c.AuditLog()
 	before, err := os.Stat(log)
 	if err != nil {
 		return Sample{}, err

@@ -221,7 +221,12 @@ func (r *Results) check(s *settings) error {
 		if ratio := row.Ratio(other); s.maxRatio > 0 && ratio > s.maxRatio {
 			errs = append(errs, fmt.Errorf("a %s of %d VMs takes %.2f times what it takes with %s, more than %.2f", row.Phase, row.N, ratio, other, s.maxRatio))
 		}
-		if perVM := row.Median(Measured, asked) / float64(row.N); s.maxRequests > 0 && row.Phase == Backup && perVM > s.maxRequests {
+		perVM := row.Median(Measured, asked) / float64(row.N)
+		switch {
+		case s.maxRequests == 0 || row.Phase != Backup:
+		case perVM == 0:
+			errs = append(errs, fmt.Errorf("of a backup of %d VMs the audit log has no API request of the plugin: they are not counted", row.N))
+		case perVM > s.maxRequests:
 			errs = append(errs, fmt.Errorf("a backup of %d VMs makes %.2f API requests per VM, more than %.2f", row.N, perVM, s.maxRequests))
 		}
 	}

@@ -64,6 +64,7 @@ func TestCheckFailsWhenALimitIsPassed(t *testing.T) {
 		"backup":   {results(17, 10), settings{maxRatio: 1.6}, "a backup of 100 VMs takes 1.70 times what it takes with alone"},
 		"restore":  {results(14, 10), settings{maxRatio: 1.6}, "a restore of 100 VMs takes 1.75 times what it takes with noop"},
 		"requests": {results(12, 30), settings{maxRequests: 0.2}, "a backup of 100 VMs makes 0.30 API requests per VM"},
+		"not seen": {results(12, 0), settings{maxRequests: 0.2}, "has no API request of the plugin"},
 	} {
 		err := limited.results.check(&limited.limits)
 		if (err == nil) != (limited.want == "") || err != nil && !strings.Contains(err.Error(), limited.want) {

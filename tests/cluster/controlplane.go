@@ -143,7 +143,7 @@ func startAPIServer(ctx context.Context, c *Cluster, port int, etcd, tokens stri
 			"--service-account-issuer=https://kubernetes.default.svc",
 			"--service-cluster-ip-range=10.0.0.0/24",
 			"--authorization-mode=RBAC", "--allow-privileged=true",
-			"--audit-policy-file=" + c.path("pki", "audit.yaml"), "--audit-log-path=" + c.auditLog(),
+			"--audit-policy-file=" + c.path("pki", "audit.yaml"), "--audit-log-path=" + c.AuditLog(),
 			// Aggregated API servers learn from the front proxy who is asking.
 			"--requestheader-client-ca-file=" + c.authority.bundle(), "--requestheader-allowed-names=front-proxy-client",
 			"--requestheader-username-headers=X-Remote-User", "--requestheader-uid-headers=X-Remote-Uid",

@@ -41,7 +41,7 @@ func (r request) grantedBy(rule rbacv1.PolicyRule) bool {
 
 // requestsOf returns what this project's plugin asked of the API server until now, or what Velero asked itself.
 func (c *Cluster) requestsOf(plugin bool) (requests []request, err error) {
-	file, err := os.Open(c.auditLog())
+	file, err := os.Open(c.AuditLog())
 	if err != nil {
 		return nil, fmt.Errorf("reading what was asked of the API server: %w", err)
 	}
@@ -71,7 +71,8 @@ func (c *Cluster) requestsOf(plugin bool) (requests []request, err error) {
 	}
 }
 
-func (c *Cluster) auditLog() string { return c.path("logs", "audit.log") }
+// AuditLog returns where the API server writes down the requests of Velero and its plugins.
+func (c *Cluster) AuditLog() string { return c.path("logs", "audit.log") }
 
 // CheckRole compares what this project's plugin has asked of the API server until now with the ClusterRole in a file, and fails when that
 // does not grant it.

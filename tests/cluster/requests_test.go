@@ -12,7 +12,7 @@ func TestWhatARoleDoesNotGrantIsNamed(t *testing.T) {
 	c := &Cluster{Dir: t.TempDir()}
 	const plugin = `"userAgent": "velero-plugin-for-kubevirt/v1"`
 	for path, content := range map[string]string{
-		c.auditLog(): `{"verb": "get", ` + plugin + `, "objectRef": {"resource": "pods", "subresource": "exec"}}
+		c.AuditLog(): `{"verb": "get", ` + plugin + `, "objectRef": {"resource": "pods", "subresource": "exec"}}
 {"verb": "list", ` + plugin + `, "objectRef": {"resource": "virtualmachines", "apiGroup": "kubevirt.io"}}
 {"verb": "get", ` + plugin + `}
 {"verb": "delete", "userAgent": "velero-server/v1", "objectRef": {"resource": "pods"}}
