@@ -20,8 +20,8 @@ func (b *forecastBlock) chooses() {
 	}
 }
 
-// freezes finds how long guests would have to stay frozen, and whether all would be meanwhile: until the last snapshot of their ItemBlock. Velero snapshots one disk after the other, or one
-// group, and waits before it looks again whether a snapshot is cut: for the last one it need not wait.
+// freezes finds how long guests would have to stay frozen, until the last snapshot of their ItemBlock, and whether all of them would be frozen then. Velero
+// snapshots one disk after the other, or one group, and waits before it looks again whether a snapshot is cut: for the last one it need not wait.
 func (b *forecastBlock) freezes(server Server) {
 	snapshots := map[string]bool{}
 	for _, vm := range b.vms {

@@ -136,6 +136,16 @@ func (r *Results) faster(c Case) float64 {
 	return median(r.of(c, OneCut), func(s Sample) float64 { return alone[s.Round] / s.Seconds })
 }
 
+// fasterThanDefault returns how many times faster one cut is than Velero alone with one worker, as it is by default; 0 when one of them was not measured.
+func (r *Results) fasterThanDefault(c Case) float64 {
+	seconds := func(s Sample) float64 { return s.Seconds }
+	cut := median(r.of(c, OneCut), seconds)
+	if cut == 0 {
+		return 0
+	}
+	return median(r.of(Case{VMs: c.VMs, Disks: c.Disks, Workers: 1}, Alone), seconds) / cut
+}
+
 func median(samples []Sample, of func(Sample) float64) float64 {
 	var values []float64
 	for _, s := range samples {

@@ -30,6 +30,14 @@ func TestRowsAreMedians(t *testing.T) {
 	}
 }
 
+// both are results of 50 VMs: Velero alone with one worker, and one cut with eight.
+func both(alone, oneCut float64) *Results {
+	r := &Results{Machine: "here", BinaryMB: 45}
+	r.Add(Sample{Case: Case{VMs: 50, Disks: 2, Workers: 1}, Way: Alone, Seconds: alone})
+	r.Add(Sample{Case: Case{VMs: 50, Disks: 2, Workers: 8}, Way: OneCut, Seconds: oneCut})
+	return r
+}
+
 func TestTargetsAreOfTheSameRound(t *testing.T) {
 	small, ten := Case{VMs: 1, Disks: 1, Workers: 1}, Case{VMs: 10, Disks: 2, Workers: 1}
 	frozen := func(seconds float64) Sample { return Sample{Seconds: 1, Frozen: seconds} }
@@ -45,6 +53,9 @@ func TestTargetsAreOfTheSameRound(t *testing.T) {
 		"no policy, too long":  {results(small, frozen(1), frozen(0.3), frozen(0.1)), "0.60 seconds frozen, without the policy, at most 0.5"},
 		"fast":                 {results(ten, took(100), took(100), took(10)), ""},
 		"not much faster":      {results(ten, took(100), took(100), took(12.5)), "10 VMs, 2 disks of each, 1 workers: 8.00 times faster than Velero alone, one cut, at least 10"},
+		"fast with workers":    {both(600, 40), ""},
+		"slow with workers":    {both(600, 50), "50 VMs, 2 disks of each, 8 workers: 12.00 times faster than Velero alone with its default of one worker, one cut, at least 15"},
+		"no default measured":  {results(Case{VMs: 50, Disks: 2, Workers: 8}, took(100), took(100), took(1)), "0.00 times faster than Velero alone with its default of one worker"},
 		"the plugin too large": {large, "the binary has 60.1 MB, at most 60"},
 	} {
 		err := of.results.Check()
