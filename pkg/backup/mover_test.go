@@ -104,14 +104,14 @@ func TestLeftoversAreDeletedOnce(t *testing.T) {
 func TestLeftoversOfFailedBackupsAreDeleted(t *testing.T) {
 	var snapshots []client.Object
 	for name, labels := range map[string]map[string]string{
-		"failed": {velerov1.BackupUIDLabel: "failed"}, "gone": {velerov1.BackupUIDLabel: "gone"}, "running": {velerov1.BackupUIDLabel: "running"},
+		"failed": {velerov1.BackupUIDLabel: "failed"}, "gone": {velerov1.BackupUIDLabel: "gone"}, "active": {velerov1.BackupUIDLabel: "active"},
 		"restored": {velerov1.BackupUIDLabel: "failed", velerov1.RestoreNameLabel: "morning"}, "of-velero": {velerov1.BackupNameLabel: "failed"},
 	} {
 		snapshots = append(snapshots, &snapshotv1.VolumeSnapshot{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, Labels: labels}})
 	}
 	r, storage := runOn(t, snapshots...)
 	memory := cluster.Memory{}
-	for uid, phase := range map[string]string{"failed": "Failed", "running": "InProgress"} {
+	for uid, phase := range map[string]string{"failed": "Failed", "active": "InProgress"} {
 		memory[kubevirt.VeleroBackups] = append(memory[kubevirt.VeleroBackups], &unstructured.Unstructured{Object: map[string]any{
 			"metadata": map[string]any{"namespace": "velero", "name": uid, "uid": uid}, "status": map[string]any{"phase": phase},
 		}})
@@ -127,5 +127,10 @@ func TestLeftoversOfFailedBackupsAreDeleted(t *testing.T) {
 	want := []kubevirt.ID{inShop(kubevirt.VolumeSnapshots, "failed"), inShop(kubevirt.VolumeSnapshots, "gone")}
 	if !slices.Equal(storage.deleted, want) {
 		t.Errorf("deleted %v, want %v", storage.deleted, want)
+	}
+	nothing, _ := runOn(t)
+	nothing.reader = refusing{}
+	if err := nothing.deleteOfFailed(t.Context()); err != nil {
+		t.Errorf("when nothing is left, backups are asked for: %v", err)
 	}
 }
