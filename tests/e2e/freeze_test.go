@@ -5,12 +5,14 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"time"
 
 	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"velero-plugin-for-kubevirt/tests/cluster"
 	"velero-plugin-for-kubevirt/tests/story"
@@ -18,6 +20,13 @@ import (
 
 // oneCut asks for the policy that gives the disks to the plugin.
 var oneCut = []string{"--resource-policies-configmap", "one-cut"}
+
+// inOneCut asks for a backup of a VM's namespace with that policy.
+func inOneCut(vm *troubleVM) velerov1.BackupSpec {
+	return velerov1.BackupSpec{
+		IncludedNamespaces: []string{vm.namespace}, ResourcePolicy: &corev1.TypedLocalObjectReference{Kind: "configmap", Name: "one-cut"},
+	}
+}
 
 // slowStorage makes the CSI driver take so long before it cuts a snapshot, until the story ends.
 func (w *testCluster) slowStorage(t *testing.T, delay time.Duration) {
@@ -157,9 +166,7 @@ func TestAPluginMayDieAtAnyStep(t *testing.T) {
 	w.troubleWriting(t, vm)
 	for _, after := range []time.Duration{0, 80 * time.Millisecond, 160 * time.Millisecond, 300 * time.Millisecond} {
 		t.Run(after.String(), func(t *testing.T) {
-			w.begin(t, velerov1.BackupSpec{
-				IncludedNamespaces: []string{vm.namespace}, ResourcePolicy: &corev1.TypedLocalObjectReference{Kind: "configmap", Name: "one-cut"},
-			})
+			w.begin(t, inOneCut(vm))
 			for deadline := time.Now().Add(time.Minute); !w.Guest.IsFrozen(vm.namespace, vm.name); time.Sleep(5 * time.Millisecond) {
 				if time.Now().After(deadline) {
 					t.Fatal("the guest is not frozen")
@@ -232,13 +239,12 @@ func nothing(context.Context) error { return nil }
 // killedInTheWindow begins a backup, kills a part of it when the guest is frozen and its snapshots are on their way, and checks what becomes of both.
 func (w *testCluster) killedInTheWindow(t *testing.T, vm *troubleVM, c killing) {
 	t.Helper()
-	w.begin(t, velerov1.BackupSpec{
-		IncludedNamespaces: []string{vm.namespace}, ResourcePolicy: &corev1.TypedLocalObjectReference{Kind: "configmap", Name: "one-cut"},
-	})
+	w.begin(t, inOneCut(vm))
 	before := len(w.thawedAt(vm.namespace))
 	w.await(t, time.Minute, func() string {
-		if !w.Guest.IsFrozen(vm.namespace, vm.name) || len(w.find(t, "snapshot.storage.k8s.io/v1", "VolumeSnapshot", vm.namespace)) == 0 {
-			return "the guest is not frozen, or there are no snapshots"
+		// Who asks an API server for a snapshot that is just being killed gets no answer, and cannot wait for it.
+		if made := len(w.snapshotsThatStay(t, vm)); !w.Guest.IsFrozen(vm.namespace, vm.name) || made != vm.disks {
+			return fmt.Sprintf("the guest is not frozen, or there are %d snapshots, want %d", made, vm.disks)
 		}
 		return ""
 	})
@@ -268,6 +274,15 @@ func (w *testCluster) killedInTheWindow(t *testing.T, vm *troubleVM, c killing) 
 // leavesNothing deletes a backup in which something was killed, and waits until none of its snapshots is left.
 func (w *testCluster) leavesNothing(t *testing.T, vm *troubleVM, killed string, end velerov1.BackupPhase) {
 	t.Helper()
+	// A snapshot that is deleted while the driver still cuts it goes when the CSI sidecar tries again, which may be minutes later.
+	w.await(t, time.Minute, func() string {
+		for name, snapshot := range w.snapshotsThatStay(t, vm) {
+			if text(snapshot, "status", "creationTime") == "" {
+				return "VolumeSnapshot " + name + " is still being cut"
+			}
+		}
+		return ""
+	})
 	if _, err := w.Velero(t.Context(), "backup", "delete", name(t), "--confirm"); err != nil {
 		t.Fatal(err)
 	}
@@ -280,13 +295,18 @@ func (w *testCluster) leavesNothing(t *testing.T, vm *troubleVM, killed string, 
 		})
 		wentWell(t, w.again(t, append([]string{"--include-namespaces", vm.namespace}, oneCut...)...).Report)
 	}
-	// What is deleted while the driver is still cutting it goes when the CSI sidecar tries again, which may be minutes later.
 	w.await(t, time.Minute, func() string {
-		for name, snapshot := range w.find(t, "snapshot.storage.k8s.io/v1", "VolumeSnapshot", vm.namespace) {
-			if snapshot.GetDeletionTimestamp() == nil {
-				return fmt.Sprintf("of the backup in which %s was killed there is VolumeSnapshot %s", killed, name)
-			}
+		for name := range w.snapshotsThatStay(t, vm) {
+			return fmt.Sprintf("of the backup in which %s was killed there is VolumeSnapshot %s", killed, name)
 		}
 		return ""
 	})
+}
+
+// snapshotsThatStay returns the VolumeSnapshots in a VM's namespace that are not being deleted.
+func (w *testCluster) snapshotsThatStay(t *testing.T, vm *troubleVM) map[string]*unstructured.Unstructured {
+	t.Helper()
+	found := w.find(t, "snapshot.storage.k8s.io/v1", "VolumeSnapshot", vm.namespace)
+	maps.DeleteFunc(found, func(_ string, snapshot *unstructured.Unstructured) bool { return snapshot.GetDeletionTimestamp() != nil })
+	return found
 }
