@@ -20,9 +20,21 @@ func (b *forecastBlock) chooses() {
 	}
 }
 
-// freezes finds how long guests would have to stay frozen, until the last snapshot of their ItemBlock, and whether all of them would be frozen then. Velero
-// snapshots one disk after the other, or one group, and waits before it looks again whether a snapshot is cut: for the last one it need not wait.
+// freezes finds how long guests would have to stay frozen, until the last snapshot of their ItemBlock, and whether all of them would be frozen then.
 func (b *forecastBlock) freezes(server Server) {
+	window := b.window(server)
+	for _, vm := range b.vms {
+		vm.Facts.Window = window
+	}
+	together := b.isTogether()
+	for _, vm := range b.vms {
+		vm.Facts.Together = together
+	}
+}
+
+// window is from the first snapshot to the last. Velero snapshots one disk after the other, or one group, and waits before it looks again whether a snapshot is
+// cut: for the last one it need not wait.
+func (b *forecastBlock) window(server Server) time.Duration {
 	snapshots := map[string]bool{}
 	for _, vm := range b.vms {
 		for _, disk := range vm.Disks {
@@ -35,16 +47,13 @@ func (b *forecastBlock) freezes(server Server) {
 			}
 		}
 	}
-	for _, vm := range b.vms {
-		vm.Facts.Window = time.Duration(max(len(snapshots)-1, 0)) * server.Poll
-	}
-	together := slices.ContainsFunc(b.vms, (*forecastVM).hasSnapshot)
-	for _, vm := range b.vms {
-		together = together && (!vm.Taken || vm.isOfOneMoment())
-	}
-	for _, vm := range b.vms {
-		vm.Facts.Together = together
-	}
+	return time.Duration(max(len(snapshots)-1, 0)) * server.Poll
+}
+
+// isTogether tells whether there is something to cut, and all guests would be frozen meanwhile. The window must be known.
+func (b *forecastBlock) isTogether() bool {
+	return slices.ContainsFunc(b.vms, (*forecastVM).hasSnapshot) &&
+		!slices.ContainsFunc(b.vms, func(vm *forecastVM) bool { return vm.Taken && !vm.isOfOneMoment() })
 }
 
 // hasSnapshot tells whether a disk of a VM would be snapshotted, by the plugin or by Velero.

@@ -175,11 +175,13 @@ func (r *Run) allJoined(ctx context.Context, b *block) bool {
 			continue
 		}
 		obj, err := r.reader.Get(ctx, instance)
-		if err == nil && obj == nil {
-			continue
+		if err != nil {
+			return false
 		}
-		vmi, alsoErr := as[virtv1.VirtualMachineInstance](obj)
-		if err != nil || alsoErr != nil || !vmi.IsFinal() {
+		if obj == nil {
+			continue // it does not run
+		}
+		if vmi, err := as[virtv1.VirtualMachineInstance](obj); err != nil || !vmi.IsFinal() {
 			return false
 		}
 	}

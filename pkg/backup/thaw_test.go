@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"maps"
 	"strings"
 	"sync"
 	"testing"
@@ -349,15 +348,13 @@ func TestAGroupIsTogetherOnlyWithAllItsGuests(t *testing.T) {
 	} {
 		backup := withPolicy()
 		r, _, g := frozenBy(t, backup, "root:fast")
-		objects, err := cluster.ReadObjects(strings.NewReader(grouped + instance))
-		if err != nil {
-			t.Fatal(err)
-		}
-		maps.Copy(g.Reader.(cluster.Memory), cluster.Memory{kubevirt.VirtualMachineInstances: append(g.Reader.(cluster.Memory)[kubevirt.VirtualMachineInstances], cluster.FromObjects(objects)[kubevirt.VirtualMachineInstances]...)})
+		more, memory := memoryOf(t, grouped+instance), g.Reader.(cluster.Memory)
+		memory[kubevirt.VirtualMachineInstances] = append(memory[kubevirt.VirtualMachineInstances], more[kubevirt.VirtualMachineInstances]...)
+		member := blockItem{obj: more[kubevirt.VirtualMachines][0].Object}
 		b := r.blocks[vm]
-		b.items[inShop(kubevirt.VirtualMachines, "database")] = blockItem{obj: objects[0].Object}
-		b.items[vm] = blockItem{obj: objects[0].Object} // which is frozen
-		b.items[inShop(kubevirt.VirtualMachines, "stopped")] = blockItem{obj: objects[0].Object}
+		b.items[inShop(kubevirt.VirtualMachines, "database")] = member
+		b.items[vm] = member // which is frozen
+		b.items[inShop(kubevirt.VirtualMachines, "stopped")] = member
 		b.items[inShop(kubevirt.VirtualMachines, "in-no-group")] = blockItem{}
 		b.expected, r.claims = []kubevirt.ID{inShop(kubevirt.PersistentVolumeClaims, "root")}, map[kubevirt.ID]claim{inShop(kubevirt.PersistentVolumeClaims, "root"): {cut: time.Now()}}
 		r.thawWhenCut(t.Context(), b)

@@ -92,13 +92,18 @@ func backup(t *testing.T, vm VM, args ...string) (*story.BackupReport, Truth) {
 
 // verdict returns what a backup says of a VM, and how long it says that the guest had to stay frozen.
 func verdict(report *story.BackupReport, vm VM) (level, reason, window string) {
+	a := annotations(report, vm)
+	return a["velero.kubevirt.io/consistency"], a["velero.kubevirt.io/consistency-reason"], a["velero.kubevirt.io/freeze-window"]
+}
+
+// annotations returns those that a VM has in a backup.
+func annotations(report *story.BackupReport, vm VM) map[string]string {
 	for _, item := range report.Items {
 		if item.GetKind() == "VirtualMachine" && item.GetNamespace() == vm.Namespace && item.GetName() == vm.Name {
-			a := item.GetAnnotations()
-			return a["velero.kubevirt.io/consistency"], a["velero.kubevirt.io/consistency-reason"], a["velero.kubevirt.io/freeze-window"]
+			return item.GetAnnotations()
 		}
 	}
-	return "", "", ""
+	return nil
 }
 
 // asking returns for how long the plugin looked at a frozen VM and asked its guest, by its log.

@@ -11,11 +11,12 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/yaml"
 
 	"velero-plugin-for-kubevirt/pkg/consistency"
+	"velero-plugin-for-kubevirt/tests/cluster"
 	"velero-plugin-for-kubevirt/tests/story"
 )
 
@@ -71,8 +72,9 @@ func cutTogether(t *testing.T, backups int, group string, vms ...VM) (pauses []t
 			seen := Observation{Situation: vm.Name + " in one cut"}
 			seen.describe(t, vm, report)
 			pauses = append(pauses, seen.Pause)
-			if seen.Verdict != string(consistency.Filesystem) || seen.Reason != "" || !seen.Truth.Consistent() || groupOn(report, vm) != group {
-				t.Errorf("of %s the verdict is %s %s in group %q, and the snapshots hold %+v", vm.Name, seen.Verdict, seen.Reason, groupOn(report, vm), seen.Truth)
+			in := annotations(report, vm)["velero.kubevirt.io/consistency-group"]
+			if seen.Verdict != string(consistency.Filesystem) || seen.Reason != "" || !seen.Truth.Consistent() || in != group {
+				t.Errorf("of %s the verdict is %s %s in group %q, and the snapshots hold %+v", vm.Name, seen.Verdict, seen.Reason, in, seen.Truth)
 			}
 		}
 		if _, err := site.Velero(t.Context(), "backup", "delete", report.Name, "--confirm"); err != nil {
@@ -85,16 +87,6 @@ func cutTogether(t *testing.T, backups int, group string, vms ...VM) (pauses []t
 
 func median(of []time.Duration) time.Duration { return slices.Sorted(slices.Values(of))[len(of)/2] }
 
-// groupOn returns the group with which a backup says that a VM was frozen.
-func groupOn(report *story.BackupReport, vm VM) string {
-	for _, item := range report.Items {
-		if item.GetKind() == "VirtualMachine" && item.GetNamespace() == vm.Namespace && item.GetName() == vm.Name {
-			return item.GetAnnotations()["velero.kubevirt.io/consistency-group"]
-		}
-	}
-	return ""
-}
-
 // makePolicy makes the ConfigMap that "policy" prints, until the story ends.
 func makePolicy(t *testing.T) {
 	t.Helper()
@@ -102,14 +94,11 @@ func makePolicy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	policy := &corev1.ConfigMap{}
-	if err := yaml.Unmarshal(printed, policy); err != nil {
-		t.Fatal(err)
-	}
-	if err := site.Create(t.Context(), policy); err != nil {
+	if err := site.apply(t.Context(), string(printed)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		policy := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: cluster.VeleroNamespace, Name: "one-cut"}}
 		if err := site.Delete(context.WithoutCancel(t.Context()), policy); err != nil {
 			t.Error(err)
 		}

@@ -55,15 +55,17 @@ func (r *Results) Summary() string {
 		text.WriteString(" " + way.Title + " |")
 	}
 	text.WriteString("\n|---|" + strings.Repeat("---|", len(Ways)) + "\n")
+	frozen := func(r Row) map[string]float64 { return r.Frozen }
+	took := func(r Row) map[string]float64 { return r.Seconds }
 	for _, line := range []struct {
 		what     string
 		of       Case
 		measured func(Row) map[string]float64
 	}{
-		{"frozen, 1 disk", Case{VMs: 1, Disks: 1, Workers: 1}, func(r Row) map[string]float64 { return r.Frozen }},
-		{"frozen, 8 disks", Case{VMs: 1, Disks: 8, Workers: 1}, func(r Row) map[string]float64 { return r.Frozen }},
-		{"backup, 10 VMs × 2 disks", Case{VMs: 10, Disks: 2, Workers: 1}, func(r Row) map[string]float64 { return r.Seconds }},
-		{"backup, 50 VMs × 2 disks, 8 workers", Case{VMs: 50, Disks: 2, Workers: 8}, func(r Row) map[string]float64 { return r.Seconds }},
+		{"frozen, 1 disk", Case{VMs: 1, Disks: 1, Workers: 1}, frozen},
+		{"frozen, 8 disks", Case{VMs: 1, Disks: 8, Workers: 1}, frozen},
+		{"backup, 10 VMs × 2 disks", Case{VMs: 10, Disks: 2, Workers: 1}, took},
+		{"backup, 50 VMs × 2 disks, 8 workers", Case{VMs: 50, Disks: 2, Workers: 8}, took},
 	} {
 		for _, row := range r.Rows {
 			if row.Case != line.of {
