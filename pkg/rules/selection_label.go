@@ -22,7 +22,7 @@ var selectionLabel = Rule{
 	Why:     "In a backup a VM carries its name as a label, a PVC and its VolumeSnapshot the PVC's UID, so that a restore can ask for one of them.",
 	Apply: func(obj map[string]any, in Input) (Result, error) {
 		if in.Phase == Restore {
-			return removeSelectionLabel(obj, in.Resource)
+			return removeSelectionLabel(obj, in)
 		}
 		label, own := selectionLabelOf(in.Resource)
 		value := object.UID(obj)
@@ -70,15 +70,15 @@ func selectionLabelOf(resource schema.GroupResource) (label, own string) {
 	return kubevirt.PVCUIDLabel, kubevirt.OriginalPVCUID
 }
 
-// removeSelectionLabel gives an object back the value that it had itself. That kubevirt-velero-plugin keeps the claim's UID as its own value, too, when Velero
-// calls it twice, changes nothing.
-func removeSelectionLabel(obj map[string]any, resource schema.GroupResource) (Result, error) {
-	label, own := selectionLabelOf(resource)
-	if resource == kubevirt.VirtualMachines && !object.HasAnnotation(obj, own) {
+// removeSelectionLabel gives an object back the value that it had itself, by what is in the backup: a second call finds the object without its annotation. That
+// kubevirt-velero-plugin keeps the claim's UID as its own value, too, when Velero calls it twice, changes nothing.
+func removeSelectionLabel(obj map[string]any, in Input) (Result, error) {
+	label, own := selectionLabelOf(in.Resource)
+	if in.Resource == kubevirt.VirtualMachines && !object.HasAnnotation(in.Original, own) {
 		return Result{}, nil // no backup of this plugin: the label is its own
 	}
-	before := object.Annotation(obj, own)
-	if resource != kubevirt.VirtualMachines && before == object.Label(obj, label) {
+	before := object.Annotation(in.Original, own)
+	if in.Resource != kubevirt.VirtualMachines && before == object.Label(in.Original, label) {
 		before = ""
 	}
 	var result Result
