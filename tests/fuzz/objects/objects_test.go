@@ -1,4 +1,5 @@
-package main
+// Package objects gives what reads objects, those of the scenarios with changes that nobody would make.
+package objects
 
 import (
 	"encoding/binary"
@@ -17,7 +18,7 @@ import (
 // known are all objects of the scenarios of a kind that the plugin knows.
 func known(f *testing.F) []*unstructured.Unstructured {
 	f.Helper()
-	folders, err := filepath.Glob("../scenarios/*/objects.yaml")
+	folders, err := filepath.Glob("../../scenarios/*/objects.yaml")
 	if err != nil || len(folders) == 0 {
 		f.Fatalf("no scenarios: %v", err)
 	}
