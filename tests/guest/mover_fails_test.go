@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -131,9 +132,22 @@ func withoutSpace(ctx context.Context) error {
 	return unix.Unmount(disks, unix.MNT_DETACH)
 }
 
-// cancelUploads asks for the end of a backup's uploads, as Velero does when they take too long.
+// uploadBegins is the reason of the event by which a data mover says so (Velero v1.18.1, pkg/datapath/micro_service_watcher.go, EventReasonStarted).
+const uploadBegins = "Data-Path-Started"
+
+// cancelUploads asks for the end of a backup's uploads, as Velero does when they take too long, while the first is being done. A pod of the data mover that is
+// still starting would not hear of it, and its upload would be "Canceling" for an hour (Velero v1.18.1, pkg/datamover/backup_micro_service.go, Init;
+// pkg/controller/data_upload_controller.go, cancelDelayInProgress).
 func cancelUploads(ctx context.Context, backup string) error {
-	if err := awaitMover(ctx, "backup"); err != nil {
+	if err := await(ctx, patience, "an upload to begin", func() (bool, error) {
+		events, err := site.Find(ctx, "v1", "Event", cluster.VeleroNamespace)
+		for _, event := range events {
+			if field(event, "reason") == uploadBegins && strings.HasPrefix(field(event, "involvedObject", "name"), backup+"-") {
+				return true, nil
+			}
+		}
+		return false, err
+	}); err != nil {
 		return err
 	}
 	uploads, err := site.Find(ctx, "velero.io/v2alpha1", "DataUpload", cluster.VeleroNamespace)
