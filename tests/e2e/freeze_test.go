@@ -307,6 +307,8 @@ func (w *testCluster) leavesNothing(t *testing.T, vm *troubleVM, killed string, 
 func (w *testCluster) snapshotsThatStay(t *testing.T, vm *troubleVM) map[string]*unstructured.Unstructured {
 	t.Helper()
 	found := w.find(t, "snapshot.storage.k8s.io/v1", "VolumeSnapshot", vm.namespace)
-	maps.DeleteFunc(found, func(_ string, snapshot *unstructured.Unstructured) bool { return snapshot.GetDeletionTimestamp() != nil })
+	maps.DeleteFunc(found, func(_ string, snapshot *unstructured.Unstructured) bool {
+		return snapshot.GetDeletionTimestamp() != nil
+	})
 	return found
 }
