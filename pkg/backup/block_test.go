@@ -104,9 +104,58 @@ func TestSnapshotsOfThisBackupAreRecorded(t *testing.T) {
 	} {
 		r := testRun(t)
 		r.recordSnapshot(t.Context(), c.id, c.obj, backup, &scope{})
-		if _, got := r.claims[c.id]; got != c.want {
-			t.Errorf("%s: recorded %t", name, got)
+		if _, got := r.claims[c.id]; got != c.want || r.claims[c.id].stored {
+			t.Errorf("%s: recorded %t, with its snapshot %t", name, got, r.claims[c.id].stored)
 		}
+	}
+	moves, r := true, testRun(t)
+	backup.Spec.SnapshotMoveData = &moves
+	if r.recordSnapshot(t.Context(), root, claim("nightly", "snap"), backup, &scope{}); !r.claims[root].stored {
+		t.Error("what Velero moves has no VolumeSnapshot in the backup")
+	}
+}
+
+// TestADiskIsSnapshottedWhenItsSnapshotIsInTheBackup asks for VolumeSnapshots, as Velero does for those that it has backed up.
+func TestADiskIsSnapshottedWhenItsSnapshotIsInTheBackup(t *testing.T) {
+	snapshot := func(claim any, labels map[string]any) map[string]any {
+		return map[string]any{
+			"apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshot",
+			"metadata": map[string]any{"namespace": "shop", "name": "snap", "labels": labels},
+			"spec":     map[string]any{"source": map[string]any{"persistentVolumeClaimName": claim}},
+		}
+	}
+	ofThis := map[string]any{"velero.io/backup-name": "nightly"}
+	for name, c := range map[string]struct {
+		snapshot map[string]any
+		want     bool
+	}{
+		"its own":            {snapshot("root", ofThis), true},
+		"none":               {nil, false},
+		"of another disk":    {snapshot("data", ofThis), false},
+		"of another backup":  {snapshot("root", map[string]any{"velero.io/backup-name": "weekly"}), false},
+		"that somebody made": {snapshot("root", nil), false},
+		"made of a content":  {snapshot("", ofThis), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := testRun(t)
+			r.claims[root] = claim{snapshotted: time.Unix(2, 0)}
+			if c.snapshot != nil {
+				backup := &velerov1.Backup{ObjectMeta: metav1.ObjectMeta{Namespace: "velero", Name: "nightly"}}
+				if _, err := r.BackUp(t.Context(), inShop(kubevirt.VolumeSnapshots, "snap"), c.snapshot, backup); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if disks := r.disks([]kubevirt.ID{root}, time.Unix(1, 0), time.Time{}); len(disks) != 1 || disks[0].Snapshotted != c.want {
+				t.Errorf("%+v", disks)
+			}
+			if r.claims[kubevirt.ID{GroupResource: kubevirt.PersistentVolumeClaims, Namespace: "shop"}].stored {
+				t.Error("a claim without a name is recorded")
+			}
+		})
+	}
+	r := testRun(t)
+	if err := r.recordStored(snapshot(int64(7), ofThis), &velerov1.Backup{}); err == nil {
+		t.Error("a claim that is a number is no error")
 	}
 }
 
@@ -140,6 +189,7 @@ func TestADiskThatMayHaveBeenSnapshottedBeforeTheFreeze(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := testRun(t)
 			r.claims = c.claims
+			r.setStored(root)
 			if disks := r.disks([]kubevirt.ID{root}, c.joined, c.thawed); len(disks) != 1 || disks[0].Outside != c.outside || !disks[0].Snapshotted {
 				t.Errorf("%+v", disks)
 			}

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
+	"github.com/vmware-tanzu/velero/pkg/label"
+	"github.com/vmware-tanzu/velero/pkg/util/boolptr"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"velero-plugin-for-kubevirt/pkg/consistency"
@@ -19,6 +21,7 @@ import (
 type claim struct {
 	cut         time.Time // when its VolumeSnapshot was seen to be cut; zero when it was not
 	snapshotted time.Time // the same, or when Velero called the plugin for the claim and had taken its VolumeSnapshot; zero when it took none
+	stored      bool      // whether the backup has what a restore fills the claim from: its VolumeSnapshot, or the order to a data mover
 	group       string    // of the volumes that Velero snapshots together; empty for a claim of its own
 	files       bool      // whether Velero copies the files from a running pod
 	brought     time.Time // when an item that the plugin knows in no ItemBlock first named the claim as an additional item
@@ -34,6 +37,7 @@ func (r *Run) recordSnapshot(ctx context.Context, id kubevirt.ID, obj map[string
 	r.mu.Lock()
 	c := r.claims[id]
 	c.snapshotted, c.group = time.Now(), object.Label(obj, backup.Spec.VolumeGroupSnapshotLabelKey)
+	c.stored = c.stored || boolptr.IsSetToTrue(backup.Spec.SnapshotMoveData) // Velero's action has given the order
 	if !c.cut.IsZero() {
 		c.snapshotted = c.cut
 	}
@@ -43,6 +47,25 @@ func (r *Run) recordSnapshot(ctx context.Context, id kubevirt.ID, obj map[string
 	if b != nil && !b.window.HasBegun() {
 		r.begin(b, r.madeAt(ctx, kubevirt.ID{GroupResource: kubevirt.VolumeSnapshots, Namespace: id.Namespace, Name: name}), backup, scope)
 	}
+}
+
+// recordStored records that the VolumeSnapshot which this backup has of a claim is in it. Velero calls the plugin for one when its own action has done its part,
+// and not at all when that has failed: then the backup lacks the claim, too (Velero 1.18.1, pkg/backup/item_backupper.go, executeActions).
+func (r *Run) recordStored(snapshot map[string]any, backup *velerov1.Backup) error {
+	claim, err := object.String(snapshot, snapshotOf)
+	if err != nil || claim == "" || object.Label(snapshot, velerov1.BackupNameLabel) != label.GetValidName(backup.Name) {
+		return err
+	}
+	r.setStored(kubevirt.ID{GroupResource: kubevirt.PersistentVolumeClaims, Namespace: object.Namespace(snapshot), Name: claim})
+	return nil
+}
+
+func (r *Run) setStored(id kubevirt.ID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c := r.claims[id]
+	c.stored = true
+	r.claims[id] = c
 }
 
 // madeAt returns when a VolumeSnapshot was made that nobody has watched. Without it – a data mover removes it when it has the data – it is now.
@@ -77,7 +100,7 @@ func (r *Run) disks(claims []kubevirt.ID, joined, thawed time.Time) []consistenc
 	defer r.mu.Unlock()
 	var disks []consistency.Disk
 	for _, id := range claims {
-		taken := !r.claims[id].snapshotted.IsZero()
+		taken := !r.claims[id].snapshotted.IsZero() && r.claims[id].stored
 		first := r.firstOfGroup(id)
 		disks = append(disks, consistency.Disk{
 			Name: id.Name, Snapshotted: taken, Files: !taken && r.claims[id].files,
@@ -160,9 +183,12 @@ func isClaim(neighbour graph.Neighbour) bool {
 	return neighbour.GroupResource == kubevirt.PersistentVolumeClaims && !neighbour.Absent
 }
 
+// snapshotOf is the path of the claim that a VolumeSnapshot is of.
+const snapshotOf = "spec.source.persistentVolumeClaimName"
+
 // claimUID finds the UID of the claim that a VolumeSnapshot is of.
 func (r *Run) claimUID(ctx context.Context, snapshot map[string]any, in *rules.Input) error {
-	name, err := object.String(snapshot, "spec.source.persistentVolumeClaimName")
+	name, err := object.String(snapshot, snapshotOf)
 	if err != nil || name == "" {
 		return err
 	}

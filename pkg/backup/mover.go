@@ -60,6 +60,7 @@ func (r *Run) BackUpClaim(ctx context.Context, id kubevirt.ID, obj map[string]an
 		err = errors.Join(err, r.storage.Delete(ctx, result.ID()))
 		return ClaimAnswer{}, object.Failed(obj, "creating the DataUpload for", err)
 	}
+	r.setStored(id)
 	_, err = object.SetAnnotation(obj, velerov1.DataUploadNameAnnotation, upload.Namespace+"/"+upload.Name)
 	return ClaimAnswer{
 		AdditionalItems: additional, Operation: upload.Labels[velerov1.AsyncOperationIDLabel],

@@ -93,10 +93,13 @@ func (r *Run) BackUp(ctx context.Context, id kubevirt.ID, obj map[string]any, ba
 		return nil, object.Failed(obj, "backing up", err)
 	}
 	rules.Log(r.log, id, applied)
-	if onlyCall {
+	switch {
+	case onlyCall:
 		err = r.judge(ctx, id, obj, backup, scope)
-	} else if id.GroupResource == kubevirt.DataVolumes {
+	case id.GroupResource == kubevirt.DataVolumes:
 		r.finish(id)
+	case id.GroupResource == kubevirt.VolumeSnapshots:
+		err = r.recordStored(obj, backup)
 	}
 	return notByThemselves(in.AdditionalItems, known.related, scope), err
 }

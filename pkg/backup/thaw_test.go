@@ -238,6 +238,9 @@ func TestADataUploadIsMadeForASnapshotThatIsToBeMoved(t *testing.T) {
 	if err != nil || len(answer.AdditionalItems) != 0 || len(answer.Update) != 1 || answer.Operation != "du-uid.uid-root" {
 		t.Fatalf("%+v, %v", answer, err)
 	}
+	if data := inShop(kubevirt.PersistentVolumeClaims, "data"); !r.claims[root].stored || r.claims[data].stored {
+		t.Errorf("of those that are moved is %t, of those that nobody has asked to move %t", r.claims[root].stored, r.claims[data].stored)
+	}
 	upload := &velerov2alpha1.DataUpload{}
 	if err := storage.client.Get(t.Context(), client.ObjectKey{Namespace: "velero", Name: answer.Update[0].Name}, upload); err != nil {
 		t.Fatal(err)

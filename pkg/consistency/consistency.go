@@ -50,7 +50,7 @@ var Reasons = []struct {
 }{
 	{FileSystemBackup, "Velero copies files of the launcher pod's disk, which is not restored: the disk cannot come back", "use CSI snapshots, with or without data mover"},
 	{SnapshotDisabled, "the backup takes no snapshots", "leave out --snapshot-volumes=false"},
-	{DiskNotSnapshotted, "Velero took no CSI snapshot of a disk: its class has no VolumeSnapshotClass, a policy or filter leaves it out, or the snapshot failed", "see Velero's own lines about the PVC"},
+	{DiskNotSnapshotted, "the backup has no CSI snapshot of a disk: its class has no VolumeSnapshotClass, a policy or filter leaves it out, or the snapshot failed", "see Velero's own lines about the PVC"},
 	{Migrating, "the VM was migrating: KubeVirt freezes no guest then", "back up again afterwards"},
 	{Paused, "the VM was paused: what its guest holds in memory was not flushed", "unpause it"},
 	{Starting, "the guest had not booted yet", "back up again afterwards"},

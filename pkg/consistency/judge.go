@@ -50,7 +50,7 @@ type Launcher struct {
 // A Disk is a PVC of the VM.
 type Disk struct {
 	Name string
-	// Snapshotted tells that Velero's CSI action took a snapshot in this backup.
+	// Snapshotted tells that the backup has its VolumeSnapshot, or the order to a data mover.
 	Snapshotted bool
 	// Files tells that Velero copies the disk's files from the launcher pod.
 	Files bool

@@ -112,6 +112,9 @@ func Run(t *testing.T, root string, start func(t *testing.T, objects []*unstruct
 						t.Fatal(err)
 					}
 					got, after := answer(plugin, request, item)
+					if err := backUpSnapshot(plugin, request, item); err != nil {
+						t.Error(err)
+					}
 					if diff := cmp.Diff(want, normalize(t, got)); diff != "" {
 						t.Errorf("%s (-want +got):\n%s", request.Name, diff)
 					}
@@ -120,6 +123,23 @@ func Run(t *testing.T, root string, start func(t *testing.T, objects []*unstruct
 			}
 		})
 	}
+}
+
+// backUpSnapshot asks for the VolumeSnapshot that Velero has taken of a claim, as Velero does next.
+func backUpSnapshot(plugin Plugin, request Request, claim *unstructured.Unstructured) error {
+	name := claim.GetAnnotations()[velerov1.VolumeSnapshotLabel]
+	if request.Phase != "backup" || claim.GetKind() != "PersistentVolumeClaim" || name == "" {
+		return nil
+	}
+	snapshot := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshot",
+		"spec": map[string]any{"source": map[string]any{"persistentVolumeClaimName": claim.GetName()}},
+	}}
+	snapshot.SetNamespace(claim.GetNamespace())
+	snapshot.SetName(name)
+	snapshot.SetLabels(map[string]string{velerov1.BackupNameLabel: claim.GetLabels()[velerov1.BackupNameLabel]})
+	_, err := plugin.Call(request, snapshot, snapshot.DeepCopy())
+	return err
 }
 
 // freezeWindow is a time that is measured.
