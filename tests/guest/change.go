@@ -4,6 +4,7 @@ package guest
 
 import (
 	"context"
+	"errors"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -85,12 +86,18 @@ func (w *NodeCluster) IsFrozen(ctx context.Context, vm VM) (bool, error) {
 	return consistency.SaysFrozen(answer)
 }
 
-// AwaitFrozen waits until a guest is frozen, or thawed.
+// AwaitFrozen waits until a guest is frozen, or thawed. One that is too busy to answer in time is asked again.
 func (w *NodeCluster) AwaitFrozen(ctx context.Context, vm VM, frozen bool, limit time.Duration) error {
-	return await(ctx, limit, fmt.Sprintf("frozen to be %t of the guest %s/%s", frozen, vm.Namespace, vm.Name), func() (bool, error) {
-		is, err := w.IsFrozen(ctx, vm)
-		return is == frozen, err
+	var silent error
+	err := await(ctx, limit, fmt.Sprintf("frozen to be %t of the guest %s/%s", frozen, vm.Namespace, vm.Name), func() (bool, error) {
+		var is bool
+		is, silent = w.IsFrozen(ctx, vm)
+		return silent == nil && is == frozen, nil
 	})
+	if err != nil {
+		return errors.Join(err, silent)
+	}
+	return nil
 }
 
 // withoutHooks takes from the launcher pod the hooks by which Velero freezes and thaws its guest, or gives them back. KubeVirt does that

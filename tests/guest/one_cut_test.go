@@ -20,6 +20,9 @@ import (
 	"velero-plugin-for-kubevirt/tests/story"
 )
 
+// oneCut asks for the policy that makePolicy makes.
+var oneCut = []string{"--resource-policies-configmap", "one-cut"}
+
 // cuts is how many backups TestOneCut makes of one guest, and of a group of three, when BACKUPS does not ask for others.
 const cuts = 5
 
@@ -63,7 +66,7 @@ func cutTogether(t *testing.T, backups int, group string, vms ...VM) (pauses []t
 				t.Fatal(err)
 			}
 		}
-		report, err := site.Backup(t.Context(), fmt.Sprintf("%s-%d-%d", name(t), len(vms), n), "--include-namespaces", vms[0].Namespace, "--resource-policies-configmap", "one-cut")
+		report, err := site.Backup(t.Context(), fmt.Sprintf("%s-%d-%d", name(t), len(vms), n), append([]string{"--include-namespaces", vms[0].Namespace}, oneCut...)...)
 		if err != nil {
 			t.Fatal(err)
 		}
