@@ -11,6 +11,7 @@ import (
 	velerov1 "github.com/vmware-tanzu/velero/pkg/apis/velero/v1"
 	"github.com/vmware-tanzu/velero/pkg/label"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -144,7 +145,7 @@ func (r *Run) removeNamespace(ctx context.Context, name string) error {
 		return err
 	}
 	for _, volume := range volumes {
-		if err := r.Cluster.Patch(ctx, volume, patch); err != nil {
+		if err := r.Cluster.Patch(ctx, volume, patch); err != nil && !apierrors.IsNotFound(err) { // it has gone meanwhile
 			return err
 		}
 	}

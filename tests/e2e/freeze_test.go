@@ -297,10 +297,19 @@ func (w *testCluster) leavesNothing(t *testing.T, vm *troubleVM, killed string, 
 	}
 	w.await(t, time.Minute, func() string {
 		for name := range w.snapshotsThatStay(t, vm) {
-			return fmt.Sprintf("of the backup in which %s was killed there is VolumeSnapshot %s", killed, name)
+			return fmt.Sprintf("of the backup in which %s was killed there is VolumeSnapshot %s; asked to delete: %v", killed, name, w.deletions(t))
 		}
 		return ""
 	})
+}
+
+// deletions returns what has become of the requests to delete backups.
+func (w *testCluster) deletions(t *testing.T) (statuses []any) {
+	t.Helper()
+	for _, request := range w.find(t, "velero.io/v1", "DeleteBackupRequest", cluster.VeleroNamespace) {
+		statuses = append(statuses, request.Object["status"])
+	}
+	return statuses
 }
 
 // snapshotsThatStay returns the VolumeSnapshots in a VM's namespace that are not being deleted.
