@@ -58,6 +58,10 @@ e2e: build ## The stories on real components (KUBECONFIG=… uses your own clust
 filters: build ## What every filter of a backup or restore does to VMs and their disks: all of tests/e2e/testdata/filters.md
 	FILTERS=all go test -count=1 -tags e2e -timeout 20m -parallel 4 -run TestWhateverIsFiltered -v ./tests/e2e
 
+.PHONY: soak
+soak: build ## Back VMs up for HOURS=1 while things go wrong, on three clusters (SEED=n makes the same choices; WRITE=1 keeps the result)
+	go test -count=1 -tags e2e,soak -timeout 24h -parallel 4 -run 'TestSoak$$' -v ./tests/e2e
+
 .PHONY: e2e-guest
 e2e-guest: build test-image ## Stories with real guests on a real node, without KVM (root, Debian or Ubuntu; STORY=TestName for one)
 	go test -count=1 -tags guest -timeout 180m -v $(if $(STORY),-run '$(STORY)') ./tests/guest
@@ -97,7 +101,7 @@ fuzz: ## A million inputs for each part that reads what others wrote (TIME=2s fo
 lint: vulns ## Static checks, of the workflows too, and known vulnerabilities
 	go -C tests/lint build -trimpath -o $(CURDIR)/bin/ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	go -C tests/lint/actionlint build -trimpath -o $(CURDIR)/bin/ github.com/rhysd/actionlint/cmd/actionlint
-	bin/golangci-lint run --build-tags e2e,guest ./...
+	bin/golangci-lint run --build-tags e2e,guest,soak ./...
 	cd tests/image && $(CURDIR)/bin/golangci-lint run --build-tags guest ./...
 	bin/actionlint -shellcheck= -pyflakes=
 

@@ -81,6 +81,8 @@ type Options struct {
 	APIServer []string
 	// VeleroDefaults lets Velero poll and ask the API server as often as people's does. By default it does so more often.
 	VeleroDefaults bool
+	// FaultyAPI lets FailAPI come between Velero and the API server.
+	FaultyAPI bool
 }
 
 // KubeVirt and CDI name the parts that run their processes. Without them, the API server stores their objects as they are,
@@ -132,6 +134,7 @@ type Cluster struct {
 	clients    *clients
 	store      store
 	velero     *process
+	faultyAPI  *faultyAPI // nil without Options.FaultyAPI
 	ports      []int
 	closers    []func() error // what runs inside this program, stopped in reverse order
 	stop       sync.Once

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -18,9 +19,9 @@ func Records(disk string) ([]int64, error) {
 	}
 	defer file.Close()
 	var numbers []int64
-	record := make([]byte, 16)
+	record, records := make([]byte, 16), bufio.NewReader(file)
 	for {
-		_, err := io.ReadFull(file, record)
+		_, err := io.ReadFull(records, record)
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			return numbers, nil
 		}

@@ -80,6 +80,11 @@ func (c *Cluster) startVeleroProcess(ctx context.Context) error {
 	if err := copyProgram(c.binaries[objectStorePlugin], c.path("plugins")); err != nil {
 		return err
 	}
+	if c.options.FaultyAPI {
+		if err := startFaultyAPI(c); err != nil {
+			return fmt.Errorf("coming between Velero and the API server: %w", err)
+		}
+	}
 	return c.startVeleroServer(ctx)
 }
 
