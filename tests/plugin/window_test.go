@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"velero-plugin-for-kubevirt/pkg/cluster"
@@ -53,14 +54,19 @@ func BenchmarkWindow(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			action, err := plugin.backupAction(request.Phase, item)
-			if err != nil {
-				b.Fatal(err)
+			for _, item := range []*unstructured.Unstructured{item, scenarios.SnapshotOf(item)} {
+				if item == nil {
+					continue
+				}
+				action, err := plugin.backupAction(request.Phase, item)
+				if err != nil {
+					b.Fatal(err)
+				}
+				calls = append(calls, func() (runtime.Unstructured, error) {
+					updated, _, _, _, err := action.Execute(item.DeepCopy(), scenarios.Backup(request))
+					return updated, err
+				})
 			}
-			calls = append(calls, func() (runtime.Unstructured, error) {
-				updated, _, _, _, err := action.Execute(item.DeepCopy(), scenarios.Backup(request))
-				return updated, err
-			})
 		}
 		var last runtime.Unstructured
 		b.StartTimer()

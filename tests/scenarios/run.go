@@ -126,20 +126,29 @@ func Run(t *testing.T, root string, start func(t *testing.T, objects []*unstruct
 }
 
 // backUpSnapshot asks for the VolumeSnapshot that Velero has taken of a claim, as Velero does next.
-func backUpSnapshot(plugin Plugin, request Request, claim *unstructured.Unstructured) error {
-	name := claim.GetAnnotations()[velerov1.VolumeSnapshotLabel]
-	if request.Phase != "backup" || claim.GetKind() != "PersistentVolumeClaim" || name == "" {
+func backUpSnapshot(plugin Plugin, request Request, item *unstructured.Unstructured) error {
+	snapshot := SnapshotOf(item)
+	if request.Phase != "backup" || snapshot == nil {
+		return nil
+	}
+	_, err := plugin.Call(request, snapshot, snapshot.DeepCopy())
+	return err
+}
+
+// SnapshotOf returns the VolumeSnapshot that Velero has taken of an item, nil when the item is no claim or has none.
+func SnapshotOf(item *unstructured.Unstructured) *unstructured.Unstructured {
+	name := item.GetAnnotations()[velerov1.VolumeSnapshotLabel]
+	if item.GetKind() != "PersistentVolumeClaim" || name == "" {
 		return nil
 	}
 	snapshot := &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshot",
-		"spec": map[string]any{"source": map[string]any{"persistentVolumeClaimName": claim.GetName()}},
+		"spec": map[string]any{"source": map[string]any{"persistentVolumeClaimName": item.GetName()}},
 	}}
-	snapshot.SetNamespace(claim.GetNamespace())
+	snapshot.SetNamespace(item.GetNamespace())
 	snapshot.SetName(name)
-	snapshot.SetLabels(map[string]string{velerov1.BackupNameLabel: claim.GetLabels()[velerov1.BackupNameLabel]})
-	_, err := plugin.Call(request, snapshot, snapshot.DeepCopy())
-	return err
+	snapshot.SetLabels(map[string]string{velerov1.BackupNameLabel: item.GetLabels()[velerov1.BackupNameLabel]})
+	return snapshot
 }
 
 // freezeWindow is a time that is measured.
