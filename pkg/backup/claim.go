@@ -52,11 +52,11 @@ func (r *Run) recordSnapshot(ctx context.Context, id kubevirt.ID, obj map[string
 // recordStored records that the VolumeSnapshot which this backup has of a claim is in it. Velero calls the plugin for one when its own action has done its part,
 // and not at all when that has failed: then the backup lacks the claim, too (Velero 1.18.1, pkg/backup/item_backupper.go, executeActions).
 func (r *Run) recordStored(snapshot map[string]any, backup *velerov1.Backup) error {
-	claim, err := object.String(snapshot, snapshotOf)
-	if err != nil || claim == "" || object.Label(snapshot, velerov1.BackupNameLabel) != label.GetValidName(backup.Name) {
+	id, err := claimOf(snapshot)
+	if err != nil || id.Name == "" || object.Label(snapshot, velerov1.BackupNameLabel) != label.GetValidName(backup.Name) {
 		return err
 	}
-	r.setStored(kubevirt.ID{GroupResource: kubevirt.PersistentVolumeClaims, Namespace: object.Namespace(snapshot), Name: claim})
+	r.setStored(id)
 	return nil
 }
 
@@ -183,16 +183,19 @@ func isClaim(neighbour graph.Neighbour) bool {
 	return neighbour.GroupResource == kubevirt.PersistentVolumeClaims && !neighbour.Absent
 }
 
-// snapshotOf is the path of the claim that a VolumeSnapshot is of.
-const snapshotOf = "spec.source.persistentVolumeClaimName"
+// claimOf returns the claim that a VolumeSnapshot is of. One that is made of a content has no name.
+func claimOf(snapshot map[string]any) (kubevirt.ID, error) {
+	name, err := object.String(snapshot, "spec.source.persistentVolumeClaimName")
+	return kubevirt.ID{GroupResource: kubevirt.PersistentVolumeClaims, Namespace: object.Namespace(snapshot), Name: name}, err
+}
 
 // claimUID finds the UID of the claim that a VolumeSnapshot is of.
 func (r *Run) claimUID(ctx context.Context, snapshot map[string]any, in *rules.Input) error {
-	name, err := object.String(snapshot, snapshotOf)
-	if err != nil || name == "" {
+	id, err := claimOf(snapshot)
+	if err != nil || id.Name == "" {
 		return err
 	}
-	claim, err := graph.MetadataOf(ctx, r.reader, kubevirt.ID{GroupResource: kubevirt.PersistentVolumeClaims, Namespace: object.Namespace(snapshot), Name: name})
+	claim, err := graph.MetadataOf(ctx, r.reader, id)
 	if claim != nil {
 		in.ClaimUID = string(claim.UID)
 	}

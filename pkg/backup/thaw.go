@@ -16,7 +16,6 @@ import (
 
 	"velero-plugin-for-kubevirt/pkg/graph"
 	"velero-plugin-for-kubevirt/pkg/kubevirt"
-	"velero-plugin-for-kubevirt/pkg/object"
 	"velero-plugin-for-kubevirt/pkg/options"
 	"velero-plugin-for-kubevirt/pkg/snapshot"
 )
@@ -84,11 +83,10 @@ func (r *Run) sawSnapshot(obj map[string]any, backup *velerov1.Backup, scope *sc
 	if made.Before(backup.Status.StartTimestamp) {
 		return // an older backup had the same name
 	}
-	claim, err := object.String(obj, "spec.source.persistentVolumeClaimName")
+	id, err := claimOf(obj)
 	if err != nil {
 		return
 	}
-	id := kubevirt.ID{GroupResource: kubevirt.PersistentVolumeClaims, Namespace: object.Namespace(obj), Name: claim}
 	r.mu.Lock()
 	b, brought := r.blocks[id], !r.claims[id].brought.IsZero()
 	r.mu.Unlock()
