@@ -133,7 +133,7 @@ func (w *watcher) look(first bool) {
 		w.last[process] = seconds
 		if program == w.plugin {
 			w.ofPlugin[process] = true
-			w.peak = max(w.peak, peakBytes(dir))
+			w.peak = max(w.peak, cluster.PeakBytes(process))
 		}
 	}
 }
@@ -158,21 +158,4 @@ func cpuSeconds(dir string) (float64, bool) {
 	user, err1 := strconv.ParseFloat(fields[11], 64)
 	system, err2 := strconv.ParseFloat(fields[12], 64)
 	return (user + system) / 100, err1 == nil && err2 == nil
-}
-
-// peakBytes reads VmHWM from /proc/PID/status.
-func peakBytes(dir string) int {
-	status, err := os.ReadFile(filepath.Join(dir, "status"))
-	if err != nil {
-		return 0
-	}
-	for line := range strings.Lines(string(status)) {
-		if text, found := strings.CutPrefix(line, "VmHWM:"); found {
-			kilobytes, err := strconv.Atoi(strings.Fields(text)[0])
-			if err == nil {
-				return kilobytes << 10
-			}
-		}
-	}
-	return 0
 }

@@ -71,15 +71,12 @@ func startFaultyAPI(c *Cluster) error {
 	}}
 	c.FailAPI(APIFaults{})
 	server := &http.Server{Handler: c.faultyAPI}
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
-	c.closers = append(c.closers, func() error {
-		err := server.Close()
-		if ended := <-served; !errors.Is(ended, http.ErrServerClosed) {
-			err = errors.Join(err, ended)
+	go func() {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			c.supervisor.report(fmt.Errorf("coming between Velero and the API server: %w", err))
 		}
-		return err
-	})
+	}()
+	c.closers = append(c.closers, server.Close)
 	proxied := clientcmdapi.NewConfig()
 	proxied.Clusters["test"] = &clientcmdapi.Cluster{Server: "http://" + listener.Addr().String()}
 	proxied.Contexts["test"] = &clientcmdapi.Context{Cluster: "test"}

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -288,7 +287,7 @@ func (s *soak) watchMemory() (end func()) {
 			}
 			pids, _ := cluster.Commands(func(args []string) bool { return filepath.Base(args[0]) == filepath.Base(binary) })
 			for _, pid := range pids {
-				s.PeakMiB = max(s.PeakMiB, peakOf(pid))
+				s.PeakMiB = max(s.PeakMiB, cluster.PeakBytes(pid)>>20)
 			}
 		}
 	})
@@ -296,19 +295,4 @@ func (s *soak) watchMemory() (end func()) {
 		close(done)
 		watching.Wait()
 	}
-}
-
-// peakOf returns the most memory that a process has had, in MiB; 0 when it has ended.
-func peakOf(pid int) int {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0
-	}
-	for line := range strings.Lines(string(status)) {
-		if kib, is := strings.CutPrefix(line, "VmHWM:"); is {
-			n, _ := strconv.Atoi(strings.TrimSuffix(strings.TrimSpace(kib), " kB"))
-			return n / 1024
-		}
-	}
-	return 0
 }

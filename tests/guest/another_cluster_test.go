@@ -32,8 +32,9 @@ func TestAnotherClusterRestores(t *testing.T) {
 	var moved []movedBackup
 	t.Run("Backup", func(t *testing.T) {
 		makePolicy(t)
-		for how, selection := range map[string][]string{"namespace": {"--include-namespaces", vm.Namespace}, "label": {"--selector", "app=" + vm.Name}} {
-			moved = append(moved, moves(t, vm, "moved-by-"+how, 0, selection...), moves(t, vm, "moved-by-"+how+"-in-one-cut", 1, append(selection, oneCut...)...))
+		for _, selection := range [][]string{{"namespace", "--include-namespaces", vm.Namespace}, {"label", "--selector", "app=" + vm.Name}} {
+			name, args := "moved-by-"+selection[0], selection[1:]
+			moved = append(moved, moves(t, vm, name, 0, args...), moves(t, vm, name+"-in-one-cut", 1, append(args, oneCut...)...))
 		}
 	})
 	if size := bytesBelow(t, filepath.Join(site.Cluster.BucketDir(), "kopia", vm.Namespace)); size < dataSize/8 {
